@@ -1,0 +1,78 @@
+"""roadseg: from a handful of labelled aerial images to maps.
+
+>>> import roadseg
+>>> run = roadseg.train("path/to/cil", "runs/first", minutes=20)
+>>> roadseg.predict(run.path, "path/to/cil/test_images", "masks")
+>>> roadseg.submit("masks", "submission.csv", sample="path/to/cil/sample_submission.csv")
+
+Nothing heavy is loaded before it is used: `import roadseg` brings neither Keras nor OpenCV nor rasterio.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DataError",
+    "ImageError",
+    "ModelError",
+    "OutputError",
+    "RoadsegError",
+    "RoadsegWarning",
+    "Run",
+    "RunError",
+    "compare",
+    "evaluate",
+    "load",
+    "load_config",
+    "make_scene",
+    "open_dataset",
+    "predict",
+    "submit",
+    "train",
+    "unsubmit",
+]
+
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "OutputError": "errors",
+    "RoadsegError": "errors",
+    "RoadsegWarning": "errors",
+    "Run": "api",
+    "RunError": "errors",
+    "compare": "api",
+    "evaluate": "api",
+    "load": "api",
+    "load_config": "config",
+    "make_scene": "imagery.scenes",
+    "open_dataset": "imagery.dataset",
+    "predict": "api",
+    "submit": "roads.submission",
+    "train": "api",
+    "unsubmit": "roads.submission",
+}
+
+if TYPE_CHECKING:
+    from .api import Run, compare, evaluate, load, predict, train
+    from .config import Config, load_config
+    from .errors import ConfigError, DataError, ImageError, ModelError, OutputError, RoadsegError, RoadsegWarning, RunError
+    from .imagery.dataset import open_dataset
+    from .imagery.scenes import make_scene
+    from .roads.submission import submit, unsubmit
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'roadseg' has no attribute '{name}'")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

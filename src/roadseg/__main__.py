@@ -1,0 +1,7 @@
+"""`python -m roadseg`."""
+
+import sys
+
+from .commands import main
+
+sys.exit(main())

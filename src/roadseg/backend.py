@@ -1,0 +1,87 @@
+"""Which Keras backend is used. Nothing here, or anywhere in roadseg, imports a backend when it is itself imported."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from types import ModuleType
+
+from .errors import BackendError, RoadsegWarning
+
+__all__ = ["backend_name", "choose_backend", "load_keras"]
+
+# Package to look for, Keras' name for it. On a CPU TensorFlow trains fastest by a factor of 2 to 6 (docs/results.md).
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def choose_backend() -> str:
+    """Decide the backend: KERAS_BACKEND, else Keras' own if it is loaded already, else the best that is installed.
+
+    JAX goes first where its CUDA plugin is installed, else TensorFlow, JAX, PyTorch.
+
+    Raises:
+        BackendError: none is installed, or the one asked for is not.
+    """
+    if "keras" in sys.modules:  # too late to choose: Keras reads the variable once
+        return str(sys.modules["keras"].config.backend())
+    asked = os.environ.get("KERAS_BACKEND", "").strip().lower()
+    if asked:
+        if asked not in BACKENDS:
+            raise BackendError(f"KERAS_BACKEND={asked}: roadseg runs on {', '.join(BACKENDS)}")
+        if not _installed(BACKENDS[asked]):
+            raise BackendError(f"KERAS_BACKEND={asked}, but {asked} is not installed: {_advice(asked)}")
+        return asked
+    present = [name for name, package in BACKENDS.items() if _installed(package)]
+    if not present:
+        raise BackendError(
+            "no Keras backend is installed: pip install 'roadseg[cpu]' (TensorFlow, fastest on a CPU), "
+            "'roadseg[gpu]' (JAX with CUDA), 'roadseg[jax]' or 'roadseg[torch]'"
+        )
+    if "jax" in present and any(_installed(f"jax_cuda{v}_plugin") for v in (12, 13)):
+        return "jax"
+    return present[0]
+
+
+def _advice(name: str) -> str:
+    extra = {"tensorflow": "cpu"}.get(name, name)
+    return f"pip install 'roadseg[{extra}]', or unset KERAS_BACKEND"
+
+
+def load_keras() -> ModuleType:
+    """Import Keras on the chosen backend and return it.
+
+    Raises:
+        BackendError: see `choose_backend`; or the backend is installed and broken.
+    """
+    name = choose_backend()
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside the backends are not the user's
+            keras = importlib.import_module("keras")
+    except ImportError as error:
+        raise BackendError(f"the Keras backend {name} cannot be imported: {error}") from error
+    if name == "jax" and _installed("tensorflow") and not _on_gpu():
+        warnings.warn(
+            "JAX trains convolutions several times slower than TensorFlow on a CPU: unset KERAS_BACKEND to use TensorFlow",
+            RoadsegWarning,
+            stacklevel=2,
+        )
+    return keras
+
+
+def _on_gpu() -> bool:
+    jax = importlib.import_module("jax")
+    return bool(jax.default_backend() != "cpu")
+
+
+def backend_name() -> str:
+    """`name version` of the backend in use, for the records."""
+    name = choose_backend()
+    return f"{name} {importlib.import_module(BACKENDS[name]).__version__}"

@@ -1,0 +1,100 @@
+"""`roadseg train`: a dataset folder to a run folder, and on request to a submission."""
+
+import argparse
+import time
+from pathlib import Path
+
+HELP = "train a network on a folder of images and masks"
+EXAMPLE = "roadseg train path/to/cil --out runs/first --minutes 20"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `roadseg train`."""
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", type=Path, help="a folder of images and masks; many layouts are known")
+    add("--out", metavar="RUN", type=Path, required=True, help="the run folder to write")
+    add("--config", metavar="FILE", type=Path, help="a TOML file; what it leaves out has its default")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, e.g. network.width=16; may be repeated")
+    add("--seed", metavar="N", type=int, help="of weights, split, order and perturbations (0)")
+    who = parser.add_argument_group("who validates").add_mutually_exclusive_group()
+    who.add_argument("--val", metavar="SHARE", type=float, help="share of the images, drawn by the seed (0.1)")
+    who.add_argument("--val-names", metavar="FILE", type=Path, help="a text file with one name a line")
+    who.add_argument("--fold", metavar="K/N", help="block K (from 0) of N, drawn by --fold-seed")
+    who.add_argument("--full", action="store_true", help="nobody: train on everything, for a submission")
+    add("--fold-seed", metavar="S", type=int, default=43, help="of --fold (43)")
+    add("--group", metavar="REGEX", help="images whose names match alike stay on one side, e.g. '^(site\\d+)_'")
+    length = parser.add_argument_group("how long").add_mutually_exclusive_group()
+    length.add_argument("--epochs", metavar="N", type=int, help="each shows about every training pixel once")
+    length.add_argument("--minutes", metavar="M", type=float, help="as many steps as fit, compiling and saving included")
+    add("--init", metavar="WEIGHTS", type=Path, help="a run or model to start from")
+    add("--resume", action="store_true", help="continue the run in --out, with its own settings")
+    add("--skip-bad", action="store_true", help="leave bad files out with a warning")
+    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    add("--test", metavar="IMAGES", type=Path, help="predict these images when trained, into RUN/test")
+    add("--submission", metavar="FILE.csv", type=Path, help="and write their patches as a contest submission")
+    add("--sample", metavar="FILE.csv", type=Path, help="the contest's sample: header and order of the submission")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Train; then test and write the submission where asked for."""
+    from .. import api
+    from ..config import load_config
+    from ..errors import ConfigError
+    from ..imagery.layouts import list_images
+    from ..imagery.splits import parse_fold
+
+    started = time.perf_counter()
+    if args.submission is not None and args.test is None:
+        raise ConfigError("--submission needs --test IMAGES, the images to predict")
+    if args.test is not None:
+        list_images(args.test)  # a wrong path is told now, not after the training
+    if args.sample is not None and not args.sample.is_file():
+        raise ConfigError(f"--sample '{args.sample}': no such file")
+    fold = parse_fold(args.fold) if args.fold is not None else None
+    if args.resume:
+        given = [n for n in ("config", "set", "seed", "val", "val_names", "fold", "full", "epochs", "minutes", "init") if getattr(args, n)]
+        if given:
+            raise ConfigError(f"--resume goes on with the run's own settings: leave out --{given[0].replace('_', '-')}")
+        result = api.resume(args.dataset, args.out, skip_bad=args.skip_bad, started=started)
+    else:
+        config = load_config(args.config, args.set)
+        options = {
+            "val": args.val, "val_names": args.val_names, "fold": fold, "fold_seed": args.fold_seed, "full": args.full, "group": args.group
+        }  # fmt: skip
+        length = {"epochs": args.epochs, "minutes": args.minutes, "seed": args.seed}
+        if args.dry_run:
+            print(api.describe_training(args.dataset, config, skip_bad=args.skip_bad, **length, **options))
+            return 0
+        result = api.train(
+            args.dataset, args.out, config, init=args.init, skip_bad=args.skip_bad, started=started, **length, **options
+        )
+    _print_scores(result)
+    if args.test is not None:
+        masks = result.path / "test"
+        summary = api.predict(result.path, args.test, masks, tta=result.config().predict.tta)
+        print(f"{summary.images} test images -> {masks}", flush=True)
+    if args.submission is not None:
+        from ..roads.submission import write_submission
+
+        patches = result.config().predict.patch_threshold
+        written = write_submission(masks, args.submission, args.sample, patches)
+        print(f"{written.rows} patches of {written.images} images, {written.road_share:.1%} road -> {args.submission}", flush=True)
+    return 0
+
+
+def _print_scores(result: "api.Run") -> None:  # type: ignore[name-defined]  # noqa: F821
+    m = result.metrics
+    if m.get("n_images"):
+        print(f"{m['n_images']} validation images: " + scores_line(m), flush=True)
+    print(f"run -> {result.path}  (model.keras, report.html, validation/)", flush=True)
+
+
+def scores_line(m: dict[str, object]) -> str:
+    """The main scores in one line, the baseline beside the patch accuracy."""
+    parts = [f"pixel F1 {m['pixel_f1']:.4f}", f"IoU {m['pixel_iou']:.4f}", f"accuracy {m['pixel_accuracy']:.4f}"]
+    if m.get("patch_accuracy") is not None:
+        parts += [
+            f"patch accuracy {m['patch_accuracy']:.4f} (all background {m['all_background_patch_accuracy']:.4f})",
+            f"patch F1 {m['patch_f1']:.4f}",
+        ]
+    return ", ".join(parts)

@@ -1,0 +1,379 @@
+"""A dataset folder, opened and checked: pairs of images and masks as uint8 arrays of one form."""
+
+import json
+import tomllib
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import DataConfig
+from ..errors import ConfigError, DataError, RoadsegWarning
+from .layouts import Pair, find_pairs
+from .masks import MAX_INDEX, MIN_SOFT, MaskCoding, decode, find_coding, histogram, read_mask
+from .raster import content_hash, ground_resolution, read_picture, to_bands, to_uint8
+
+__all__ = ["Dataset", "Sample", "open_dataset", "open_image"]
+
+PERCENTILES = (0.5, 99.5)  # of the pixel values that become 0 and 255, where images are not 8-bit
+SAMPLED = 20_000  # pixel values per image that the percentiles are taken from
+LISTED = 10  # problems named in one error
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair, decoded.
+
+    Attributes:
+        stem: the pair's name.
+        image: (H, W, bands) uint8.
+        mask: (H, W) uint8 class position; 0 and 1 when binary.
+        valid: (H, W) bool, False where image or mask has no data; None where all of it is data.
+        hash: `content_hash` of the image's pixels as decoded, before bands and range are changed.
+    """
+
+    stem: str
+    image: np.ndarray
+    mask: np.ndarray
+    valid: np.ndarray | None
+    hash: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset folder; `open_dataset` makes it.
+
+    Attributes:
+        pairs: sorted by stem as plain strings; all readable, image and mask of the same size.
+        tests: images without labels.
+        coding: how the masks become classes.
+        classes: names, by class position.
+        bands: of every image as read here.
+        value_range: pixel values that become 0 and 255; None: 8-bit images as they are.
+        skipped: messages on what was left out.
+        ground_resolution_m: metres per pixel, when known.
+        sizes: (height, width) of each pair.
+        hashes: `content_hash` of each pair's image.
+        class_shares: share of all pixels in each class.
+        dtype: of the images' files.
+    """
+
+    root: Path
+    layout: str
+    pairs: tuple[Pair, ...]
+    tests: tuple[Path, ...]
+    coding: MaskCoding
+    classes: tuple[str, ...]
+    bands: int
+    value_range: tuple[float, float] | None
+    skipped: tuple[str, ...]
+    ground_resolution_m: float | None
+    sizes: tuple[tuple[int, int], ...] = ()
+    hashes: tuple[str, ...] = ()
+    class_shares: tuple[float, ...] = ()
+    dtype: str = "uint8"
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    def read(self, index: int) -> Sample:
+        """Decode one pair.
+
+        Raises:
+            DataError: a file has changed or gone since the dataset was opened.
+        """
+        pair = self.pairs[index]
+        picture, raw = read_picture(pair.image), read_mask(pair.mask)
+        values = raw.read_as(indexed=self.coding.indexed)
+        _check_sizes(pair, picture.pixels, values)
+        image = _as_uint8(to_bands(picture.pixels, self.bands, pair.image), self.value_range, pair.image)
+        mask = decode(values, self.coding)
+        valid = _both(picture.valid, raw.valid)
+        return Sample(pair.stem, image, mask, valid, content_hash(picture.pixels))
+
+    def read_all(self, indices: Iterable[int]) -> list[Sample]:
+        """Decode the pairs of `indices`, in their order."""
+        return [self.read(i) for i in indices]
+
+    def summary(self) -> str:
+        """A few lines for the user: layout, counts, sizes, bands, mask rule, what was left out."""
+        tests = f", {len(self.tests)} images without masks" if self.tests else ""
+        sizes = Counter(self.sizes).most_common()
+        shown = ", ".join(f"{w}x{h}" + (f" ({n})" if len(sizes) > 1 else "") for (h, w), n in sizes[:3])
+        more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+        bands = f"{self.bands} band{'s' if self.bands > 1 else ''}"
+        stretch = "" if self.value_range is None else ", values {:g}..{:g} become 0..255".format(*self.value_range)
+        shares = zip(self.classes, self.class_shares, strict=False)
+        lines = [
+            f"{self.root}: {len(self)} pairs{tests} ({self.layout})",
+            f"images: {shown}{more}, {bands}, {self.dtype}{stretch}",
+            self.coding.rule(self.classes[-1] if len(self.classes) == 2 else "road"),
+            "classes: " + ", ".join(f"{name} {share:.1%}" for name, share in shares),
+        ]
+        if self.ground_resolution_m is not None:
+            lines.append(f"ground resolution: {self.ground_resolution_m:.3g} m per pixel")
+        if self.skipped:
+            lines.append(f"left out: {len(self.skipped)}")
+        return "\n".join(lines)
+
+
+@dataclass
+class _Checked:
+    """What the first reading of a pair leaves behind."""
+
+    pair: Pair
+    size: tuple[int, int]
+    bands: int
+    dtype: np.dtype[Any]
+    hash: str
+    values: np.ndarray  # a few pixel values, for the percentiles
+    counts: dict[float, int]  # of the mask, by palette index where it has a palette
+    greys: dict[float, int]  # of the mask, by grey
+    colours: np.ndarray  # (N, 3) of its palette
+
+
+def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: bool = False) -> Dataset:  # noqa: B008
+    """Open a dataset folder and read every pair once.
+
+    Args:
+        root: the folder, in any layout that `find_pairs` knows.
+        config: bands, value range, class names, inversion.
+        skip_bad: leave bad files out with a `RoadsegWarning` each, instead of raising.
+
+    Raises:
+        DataError: the folder is not usable, or files are bad: all of them in one message.
+        ConfigError: `config` does not fit the images.
+    """
+    root = Path(root)
+    given_range = _given_range(config)
+    found = find_pairs(root)
+    names, resolution = _described(root, config)
+    problems = list(found.problems)
+    checked: list[_Checked] = []
+    for pair in found.pairs:
+        try:
+            checked.append(_check(pair))
+        except DataError as error:
+            problems.append(str(error))
+    bands = _common_bands(checked, config)
+    dtype = Counter(c.dtype for c in checked).most_common(1)[0][0] if checked else np.dtype(np.uint8)
+    good = []
+    for item in checked:
+        if item.dtype != dtype:
+            text = f"image '{item.pair.image}' has {item.dtype} pixels but most have {dtype}"
+            problems.append(f"{text}: export all of them the same way")
+        elif item.bands != bands and {item.bands, bands} != {1, 3}:
+            text = f"image '{item.pair.image}' has {item.bands} bands, expected {bands}"
+            problems.append(f"{text}: export all with {bands}, or set data.bands")
+        else:
+            good.append(item)
+    _report(root, problems, skip_bad, len(good))
+
+    coding = _coding(good, names, config.invert)
+    classes = _class_names(coding, names)
+    value_range = given_range
+    if value_range is None and dtype != np.uint8:
+        value_range = _percentiles([c.values for c in good])
+    return Dataset(
+        root=root,
+        layout=found.layout,
+        pairs=tuple(c.pair for c in good),
+        tests=found.tests,
+        coding=coding,
+        classes=classes,
+        bands=bands,
+        value_range=value_range,
+        skipped=tuple(problems),
+        ground_resolution_m=resolution if resolution is not None else ground_resolution(good[0].pair.image),
+        sizes=tuple(c.size for c in good),
+        hashes=tuple(c.hash for c in good),
+        class_shares=_shares([c.counts if coding.indexed else c.greys for c in good], coding, len(classes)),
+        dtype=str(dtype),
+    )
+
+
+def open_image(path: Path, bands: int, value_range: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an image for prediction: (H, W, bands) uint8, and valid: (H, W) bool, or None where all of it is data.
+
+    Raises:
+        ImageError: it cannot be read.
+        DataError: its bands or its dtype do not fit.
+    """
+    picture = read_picture(path)
+    pixels = to_bands(picture.pixels, bands, Path(path))
+    return _as_uint8(pixels, value_range, Path(path)), picture.valid
+
+
+def _as_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None, path: Path) -> np.ndarray:
+    if value_range is None and pixels.dtype != np.uint8:
+        raise DataError(f"image '{path}' has {pixels.dtype} pixels, expected uint8: export it with 8 bits per band")
+    if value_range is not None and pixels.dtype == np.uint8 and value_range[1] > 255:
+        low, high = value_range
+        raise DataError(f"image '{path}' has 8-bit pixels, expected values {low:g}..{high:g}: give the original image")
+    return to_uint8(pixels, value_range)
+
+
+def _both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return np.asarray(one & other)
+
+
+def _check_sizes(pair: Pair, pixels: np.ndarray, mask: np.ndarray) -> None:
+    if pixels.shape[:2] != mask.shape:
+        (h, w), (mask_h, mask_w) = pixels.shape[:2], mask.shape
+        raise DataError(
+            f"mask '{pair.mask}' is {mask_w}x{mask_h} but its image is {w}x{h}: "
+            "resize or re-export one of them, or drop the pair from the folder"
+        )
+
+
+def _check(pair: Pair) -> _Checked:
+    picture, raw = read_picture(pair.image), read_mask(pair.mask)
+    _check_sizes(pair, picture.pixels, raw.values)
+    pixels = picture.pixels
+    data = pixels.reshape(-1, pixels.shape[-1]) if picture.valid is None else pixels[picture.valid]
+    step = max(1, data.size // SAMPLED)
+    counts = histogram(raw.values)
+    greys = counts if raw.palette is None else histogram(raw.read_as(indexed=False))
+    values = data.reshape(-1)[::step].copy() if pixels.dtype != np.uint8 else data[:0].reshape(-1).copy()
+    return _Checked(
+        pair,
+        pixels.shape[:2],
+        pixels.shape[-1],
+        pixels.dtype,
+        content_hash(pixels),
+        values,
+        counts,
+        greys,
+        raw.colours(),
+    )
+
+
+def _common_bands(checked: list[_Checked], config: DataConfig) -> int:
+    if config.bands:
+        return config.bands
+    found = Counter(c.bands for c in checked)
+    if not found:
+        return 3
+    return 3 if set(found) == {1, 3} else found.most_common(1)[0][0]
+
+
+def _report(root: Path, problems: list[str], skip_bad: bool, good: int) -> None:
+    """Raise all problems as one error, or warn of each."""
+    if problems and not (skip_bad and good):
+        listed = "\n".join(f"  - {text}" for text in problems[:LISTED])
+        more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        hint = "nothing is left without them" if not good else "mend them, or leave them out with --skip-bad"
+        plural = "s" if len(problems) > 1 else ""
+        raise DataError(f"dataset '{root}' has {len(problems)} problem{plural} ({hint}):\n{listed}{more}")
+    for text in problems:
+        warnings.warn(f"left out: {text}", RoadsegWarning, stacklevel=3)
+
+
+def _coding(good: list[_Checked], names: tuple[str, ...], invert: bool) -> MaskCoding:
+    """The set's coding; decides whether palette masks count by colour or by index."""
+    palettes = [c.colours for c in good if len(c.colours)]
+    indexed = False
+    if palettes:
+        colours = np.unique(np.concatenate(palettes), axis=0)
+        coloured = bool((colours.max(axis=1) != colours.min(axis=1)).any())
+        highest = max(max(c.counts) for c in good if len(c.colours))
+        indexed = coloured or (2 < len(colours) < MIN_SOFT and highest <= MAX_INDEX)
+    jpeg = sum(c.pair.mask.suffix.lower() in (".jpg", ".jpeg") for c in good)
+    if jpeg:
+        text = f"{jpeg} masks are JPEG: compression smears their edges; export them as PNG if you can"
+        warnings.warn(text, RoadsegWarning, stacklevel=3)
+    counts = {str(c.pair.mask): c.counts if indexed else c.greys for c in good}
+    return find_coding(counts, invert, names=names, indexed=indexed, lossy=jpeg > 0)
+
+
+def _class_names(coding: MaskCoding, names: tuple[str, ...]) -> tuple[str, ...]:
+    if names:
+        return names
+    if coding.kind == "index":
+        return tuple(f"class {i}" for i in coding.classes)
+    return ("background", "road")
+
+
+def _shares(counts: list[dict[float, int]], coding: MaskCoding, classes: int) -> tuple[float, ...]:
+    totals = np.zeros(classes, np.int64)
+    for one in counts:
+        positions = decode(np.asarray(list(one)), coding)
+        np.add.at(totals, positions, np.asarray(list(one.values())))
+    return tuple((totals / totals.sum()).tolist())
+
+
+def _given_range(config: DataConfig) -> tuple[float, float] | None:
+    given = config.value_range
+    if not given:
+        return None
+    if len(given) != 2 or not given[0] < given[1]:
+        raise ConfigError(f"data.value_range = {given}: expected a low and a high pixel value, e.g. [0, 4095]")
+    return float(given[0]), float(given[1])
+
+
+def _percentiles(values: list[np.ndarray]) -> tuple[float, float]:
+    pooled = np.concatenate(values).astype(np.float64)
+    pooled = pooled[np.isfinite(pooled)]
+    if not pooled.size:
+        return 0.0, 1.0
+    low, high = np.percentile(pooled, PERCENTILES).tolist()
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+# --- dataset.toml, classes.json --------------------------------------------------------------------------------------
+
+
+def _described(root: Path, config: DataConfig) -> tuple[tuple[str, ...], float | None]:
+    """Class names (none: as found) and metres per pixel, from the configuration and the folder's own files."""
+    toml, table = root / "dataset.toml", dict[str, Any]()
+    if toml.is_file():
+        try:
+            table = tomllib.loads(toml.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise DataError(f"'{toml}' is not TOML: {error}") from error
+    resolution = table.get("ground_resolution_m", table.get("ground_resolution"))
+    if resolution is not None and not (type(resolution) in (int, float) and resolution > 0):
+        raise DataError(f"'{toml}': ground_resolution_m = {resolution!r}: expected metres per pixel, e.g. 0.3")
+    if config.classes:
+        if len(config.classes) < 2:
+            raise ConfigError(f"data.classes = {config.classes}: expected two names or more, the background first")
+        return tuple(config.classes), resolution
+    if "classes" in table:
+        names = _names(table["classes"])
+        if names is None:
+            raise DataError(f"'{toml}': classes = {table['classes']!r}: expected a list of two names or more")
+        return names, resolution
+    return _names_of_json(root / "classes.json"), resolution
+
+
+def _names_of_json(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        names = _names(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError):
+        names = None
+    if names is None:
+        text = f"'{path}' is not a list of class names or a table of index to name, and is ignored"
+        warnings.warn(f"{text}: write the names to dataset.toml", RoadsegWarning, stacklevel=4)
+        return ()
+    return names
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    """Names from `["a", "b"]` or `{"0": "a", "1": "b"}`; None when it is neither."""
+    if isinstance(value, Mapping):
+        if not all(str(k).isdecimal() and int(k) <= 255 for k in value):
+            return None
+        by_index = {int(k): v for k, v in value.items()}
+        value = [by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1)]
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(v, str) and v for v in value):
+        return None
+    return tuple(value)

@@ -1,0 +1,82 @@
+"""Training batches: random perturbed crops, each a function of (seed, position) alone, made ahead of the network's step."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Config
+from ..imagery.dataset import Sample
+from .augment import Perturbation
+
+__all__ = ["TrainingBatches", "prefetch", "rescale"]
+
+T = TypeVar("T")
+
+
+def rescale(sample: Sample, scale: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image (H, W, C) and mask (H, W) of a sample resampled by `scale`; masks take the nearest pixel, never a blend."""
+    if scale == 1:
+        return sample.image, sample.mask
+    height, width = sample.mask.shape
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(sample.image, size, interpolation=way).reshape(size[1], size[0], -1)
+    mask = cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(image, np.uint8), np.asarray(mask, np.uint8)
+
+
+class TrainingBatches:
+    """Random crops of the training images in an endless, reproducible order.
+
+    Every image comes as often as its area asks for, in a new random order each round. Batch `step` depends on the seed and
+    `step` alone: a resumed run goes on with the very batches it would have had.
+
+    Args:
+        samples: training images and masks, in memory.
+        config: `data.scale`, `perturb`, `train.crop`, `train.batch`, `train.seed`.
+        classes: number of classes; masks of more than two are sampled by nearest pixel.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: Config, classes: int = 2) -> None:
+        self.pairs = [rescale(s, config.data.scale) for s in samples]
+        self.batch = config.train.batch
+        self.seed = config.train.seed
+        self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2)
+        area = config.train.crop**2
+        times = [max(1, round(mask.size / area)) for _, mask in self.pairs]
+        self.round = np.repeat(np.arange(len(self.pairs)), times)
+        # Steps that show about as many pixels as the training images have: one epoch.
+        self.steps_per_epoch = max(1, math.ceil(sum(mask.size for _, mask in self.pairs) / (area * self.batch)))
+
+    def crop(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The crop at one position of the endless order."""
+        turn, place = divmod(position, len(self.round))
+        order = np.random.default_rng([self.seed, 1, turn]).permutation(self.round)
+        image, mask = self.pairs[int(order[place])]
+        return self.perturbation(image, mask, np.random.default_rng([self.seed, 2, position]))
+
+    def __call__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Batch number `step`: images (N, crop, crop, C) uint8 and truth (N, crop, crop, 1) uint8."""
+        crops = [self.crop(step * self.batch + k) for k in range(self.batch)]
+        return np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops])[..., None]
+
+
+def prefetch(make: Callable[[int], T], start: int, stop: int, ahead: int = 4, workers: int = 2) -> Iterator[T]:
+    """`make(start)`, ..., `make(stop - 1)` in order, up to `ahead` of them made in threads while the caller works."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="roadseg-batches")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for step in range(start, stop):
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

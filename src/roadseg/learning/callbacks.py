@@ -1,0 +1,190 @@
+"""Keras callbacks of a training run: validation by the averaged weights, history.csv, TensorBoard, checkpoint, display."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..scores import Scores
+from .checkpoint import save_checkpoint
+from .optimizers import averaged_weights
+from .runs import RunFolder
+from .validation import Validated
+
+__all__ = ["Checkpoint", "Display", "History", "StepTimer", "TensorBoard", "Validation"]
+
+SCORES = ("pixel_f1", "pixel_iou", "pixel_accuracy", "pixel_precision", "pixel_recall", "patch_accuracy", "patch_f1")
+
+
+class StepTimer(keras.callbacks.Callback):
+    """Seconds from step to step, the wait for data included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._mark = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._mark = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self._mark)
+        self._mark = now
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores the averaged weights on the validation images after every epoch and adds `val_...` to the logs.
+
+    Args:
+        shadow: the network that is evaluated; takes the averaged weights of the one that trains.
+        run: scores the shadow and returns one result an image.
+    """
+
+    def __init__(self, shadow: keras.Model, run: Callable[[], list[Validated]], classes: int) -> None:
+        super().__init__()
+        self.shadow = shadow
+        self.run = run
+        self.classes = classes
+        self.results: list[Validated] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.shadow.set_weights(averaged_weights(self.model))
+        self.results = self.run()
+        if logs is None or not self.results:
+            return
+        pixels = np.array([r.sample.mask.size for r in self.results], float)
+        logs["val_loss"] = float(np.average([r.loss for r in self.results], weights=pixels))
+        scores = Scores.pool((r.scores for r in self.results), self.classes).to_dict()
+        logs.update({f"val_{key}": scores[key] for key in SCORES if scores[key] is not None})
+
+
+class History(keras.callbacks.Callback):
+    """One row an epoch: step, losses, scores, seconds, images/s (crops), learning rate; in memory and in history.csv."""
+
+    def __init__(self, folder: RunFolder, rows: Sequence[dict[str, Any]], steps_per_epoch: int, batch: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.rows = list(rows)
+        self.steps_per_epoch = steps_per_epoch
+        self.batch = batch
+        self._start = self._trained = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        values = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
+        trained = max(1e-9, self._trained - self._start)
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch}
+        row |= {key: round(value, 6) for key, value in values.items()}
+        row["learning_rate"] = float(f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.6g}")
+        row["seconds"] = round(time.perf_counter() - self._start, 3)
+        row["train_seconds"] = round(trained, 3)
+        row["images_per_second"] = round(self.steps_per_epoch * self.batch / trained, 3)
+        self.rows.append(row)
+        self.folder.write_history(self.rows)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes the state after every epoch; `finished` counts the epochs that are safe on disk."""
+
+    def __init__(self, folder: RunFolder, finished: int = 0) -> None:
+        super().__init__()
+        self.folder = folder
+        self.finished = finished
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        save_checkpoint(self.folder.checkpoint, self.model, epoch + 1)
+        self.finished = epoch + 1
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Scalars of every epoch and pictures of a few validation images, without TensorFlow (tensorboardX)."""
+
+    def __init__(self, folder: RunFolder, history: History, validation: Validation | None, epochs: int, pictures: int = 4) -> None:
+        super().__init__()
+        self.folder = folder
+        self.history_rows = history
+        self.validation = validation
+        self.pictures = pictures
+        self.every = max(1, epochs // 8)  # pictures are large: about eight times a run
+        self.epochs = epochs
+        self._writer: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(self.folder.tensorboard))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        from ..reports.overlays import overlay
+
+        row = self.history_rows.rows[-1]
+        for key, value in row.items():
+            if key in ("epoch", "step"):
+                continue
+            group = "validation" if key.startswith("val_") else "training"
+            self._writer.add_scalar(f"{group}/{key.removeprefix('val_')}", value, epoch + 1)
+        if self.validation is not None and ((epoch + 1) % self.every == 0 or epoch + 1 == self.epochs):
+            for result in self.validation.results[: self.pictures]:
+                if result.probabilities.shape[-1] == 1:
+                    picture = overlay(result.sample.image, result.probabilities[..., 0], result.sample.mask)
+                    self._writer.add_image(f"validation/{result.sample.stem}", picture, epoch + 1, dataformats="HWC")
+        self._writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class Display(keras.callbacks.Callback):
+    """A progress bar on a terminal, and one flushed line after every epoch anywhere."""
+
+    def __init__(self, history: History, epochs: int, steps_per_epoch: int, baseline: float | None) -> None:
+        super().__init__()
+        self.history_rows = history
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.baseline = baseline
+        self._bar: Any = None
+        self._task: Any = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if sys.stdout.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}")
+            self._bar = Progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
+            self._task = self._bar.add_task("", total=self.steps_per_epoch, epoch=f"{epoch + 1}/{self.epochs}", loss=float("nan"))
+            self._bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, loss=float((logs or {}).get("loss", float("nan"))))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.close()
+        row = self.history_rows.rows[-1]
+        parts = [f"epoch {row['epoch']}/{self.epochs}", f"loss {row['loss']:.4f}"]
+        if "val_loss" in row:
+            parts += [f"val_loss {row['val_loss']:.4f}", f"F1 {row['val_pixel_f1']:.4f}", f"IoU {row['val_pixel_iou']:.4f}"]
+        if "val_patch_accuracy" in row:
+            parts += [f"patch accuracy {row['val_patch_accuracy']:.4f} (all background {self.baseline:.4f})"]
+        parts += [f"{row['seconds']:.1f} s", f"{row['images_per_second']:.1f} images/s"]
+        print("  ".join(parts), flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

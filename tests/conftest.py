@@ -1,0 +1,16 @@
+"""Shared fixtures. Real images are used where a folder with them is at hand; nothing of them is in the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(os.environ.get("ROADSEG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real image sets (ROADSEG_DATA); the test is skipped where there is none."""
+    if not DATA.is_dir():
+        pytest.skip("no real images here: set ROADSEG_DATA to a folder with cil/, membrane/, ...")
+    return DATA
