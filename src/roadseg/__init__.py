@@ -3,7 +3,7 @@
 >>> import roadseg
 >>> run = roadseg.train("path/to/cil", "runs/first", minutes=20)
 >>> roadseg.predict(run.path, "path/to/cil/test_images", "masks")
->>> roadseg.submit("masks", "submission.csv", sample="path/to/cil/sample_submission.csv")
+>>> roadseg.write_submission("masks", "submission.csv", sample="path/to/cil/sample_submission.csv")
 
 Nothing heavy is loaded before it is used: `import roadseg` brings neither Keras nor OpenCV nor rasterio.
 """
@@ -31,9 +31,9 @@ __all__ = [
     "make_scene",
     "open_dataset",
     "predict",
-    "submit",
     "train",
     "unsubmit",
+    "write_submission",
 ]
 
 _HOMES = {
@@ -54,18 +54,27 @@ _HOMES = {
     "make_scene": "imagery.scenes",
     "open_dataset": "imagery.dataset",
     "predict": "api",
-    "submit": "roads.submission",
     "train": "api",
     "unsubmit": "roads.submission",
+    "write_submission": "roads.submission",
 }
 
 if TYPE_CHECKING:
     from .api import Run, compare, evaluate, load, predict, train
     from .config import Config, load_config
-    from .errors import ConfigError, DataError, ImageError, ModelError, OutputError, RoadsegError, RoadsegWarning, RunError
+    from .errors import (
+        ConfigError,
+        DataError,
+        ImageError,
+        ModelError,
+        OutputError,
+        RoadsegError,
+        RoadsegWarning,
+        RunError,
+    )
     from .imagery.dataset import open_dataset
     from .imagery.scenes import make_scene
-    from .roads.submission import submit, unsubmit
+    from .roads.submission import unsubmit, write_submission
 
 
 def __getattr__(name: str) -> Any:

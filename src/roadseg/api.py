@@ -139,7 +139,15 @@ def train(
         find_model(init)
     _check_new(Path(out))
     prepared = prepare_training(
-        dataset, config, skip_bad=skip_bad, val=val, names=val_names, fold=fold, fold_seed=fold_seed, full=full, group=group
+        dataset,
+        config,
+        skip_bad=skip_bad,
+        val=val,
+        names=val_names,
+        fold=fold,
+        fold_seed=fold_seed,
+        full=full,
+        group=group,
     )
     print(prepared.summary(), flush=True)
     from .backend import load_keras
@@ -179,14 +187,29 @@ def describe_training(
     """What `train` would do with these arguments, without a backend and without writing anything."""
     config = _with_options(config, epochs, minutes, seed)
     prepared = prepare_training(
-        dataset, config, skip_bad=skip_bad, val=val, names=val_names, fold=fold, fold_seed=fold_seed, full=full, group=group
+        dataset,
+        config,
+        skip_bad=skip_bad,
+        val=val,
+        names=val_names,
+        fold=fold,
+        fold_seed=fold_seed,
+        full=full,
+        group=group,
     )
     train, names = config.train, [prepared.dataset.pairs[k].stem for k in prepared.split.val]
-    length = f"{train.minutes:g} minutes" if train.minutes else f"{train.steps} steps" if train.steps else f"{train.epochs} epochs"
+    length = (
+        f"{train.minutes:g} minutes"
+        if train.minutes
+        else f"{train.steps} steps"
+        if train.steps
+        else f"{train.epochs} epochs"
+    )
     network = f"{config.network.name}, width {config.network.width}, depth {config.network.depth}"
     return (
         f"{prepared.summary()}\nvalidation: {', '.join(names) or 'none'}\n"
-        f"network: {network}; loss {config.loss.name}; {length} of batch {train.batch} x {train.crop}x{train.crop}; nothing written"
+        f"network: {network}; loss {config.loss.name}; {length} of batch {train.batch} x {train.crop}x{train.crop}\n"
+        "dry run: nothing written"
     )
 
 
@@ -234,7 +257,8 @@ def _report_duplicates(trainer: Any) -> None:
         shown = ", ".join(f"{a} = {b}" if kind == "same" else f"{a} ~ {b}" for a, b, kind in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         warnings.warn(
-            f"{len(found)} training images are the same (=) or nearly the same (~) as validation images: {shown}{more}. "
+            f"{len(found)} training images are the same (=) or nearly the same (~) as validation images: "
+            f"{shown}{more}. "
             "Scores will be too good: keep them on one side with --group or --val-names",
             RoadsegWarning,
             stacklevel=3,
@@ -249,7 +273,9 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
         trainer.build(init)
         complete = trainer.fit(resume)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"no epoch was finished; start again with --resume, or remove '{folder.path}'") from None
+        raise KeyboardInterrupt(
+            f"no epoch was finished; start again with --resume, or remove '{folder.path}'"
+        ) from None
     metrics = trainer.finish(complete)
     write_report(folder.path)
     if not complete:
@@ -259,7 +285,9 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
     return Run(folder.path, metrics)
 
 
-def load(model: Path | str, *, tta: bool = False, threshold: float | None = None, config: PredictConfig | None = None) -> "Predictor":
+def load(
+    model: Path | str, *, tta: bool = False, threshold: float | None = None, config: PredictConfig | None = None
+) -> "Predictor":
     """A trained model, ready to predict: `load("runs/first").probabilities(image)`.
 
     Raises:
@@ -313,7 +341,9 @@ def evaluate(
     from .scores import Scores
 
     info = read_info(find_model(model))
-    data = DataConfig(bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=list(info.classes))
+    data = DataConfig(
+        bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=list(info.classes)
+    )
     opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
     if len(opened.classes) != len(info.classes):
         raise ModelError(f"the model has {len(info.classes)} classes, dataset '{dataset}' has {len(opened.classes)}")
@@ -331,7 +361,9 @@ def evaluate(
         (result,) = validate(predictor, [sample], len(info.classes), limit, info.patch_threshold)
         parts[sample.stem] = result.scores
     if not parts:
-        raise DataError(f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these")
+        raise DataError(
+            f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
+        )
     total = Scores.pool(parts.values(), len(info.classes))
     scores = total.to_dict()
     if len(info.classes) > 2:
@@ -359,12 +391,14 @@ def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
         raise RunError("give at least two runs to compare")
     folders = [RunFolder.open(run) for run in runs]
     tables = [folder.read_json("metrics.json").get("images", {}) for folder in folders]
-    splits = [{item["stem"]: item["hash"] for item in folder.read_json("split.json").get("val", [])} for folder in folders]
-    common = [
-        stem for stem in tables[0] if all(stem in t for t in tables) and len({s.get(stem) for s in splits}) == 1
+    splits = [
+        {item["stem"]: item["hash"] for item in folder.read_json("split.json").get("val", [])} for folder in folders
     ]
+    common = [stem for stem in tables[0] if all(stem in t for t in tables) and len({s.get(stem) for s in splits}) == 1]
     if not common:
-        raise RunError("these runs have no validation image in common: train them with the same split (--fold, --val-names)")
+        raise RunError(
+            "these runs have no validation image in common: train them with the same split (--fold, --val-names)"
+        )
     answer: dict[str, Any] = {"images": len(common), "runs": {}}
     for run, table in zip(runs, tables, strict=True):
         entry: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from .errors import BackendError, RoadsegWarning
 
-__all__ = ["backend_name", "choose_backend", "load_keras"]
+__all__ = ["backend_name", "choose_backend", "is_out_of_memory", "load_keras"]
 
 # Package to look for, Keras' name for it. On a CPU TensorFlow trains fastest by a factor of 2 to 6 (docs/results.md).
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
@@ -69,7 +69,8 @@ def load_keras() -> ModuleType:
         raise BackendError(f"the Keras backend {name} cannot be imported: {error}") from error
     if name == "jax" and _installed("tensorflow") and not _on_gpu():
         warnings.warn(
-            "JAX trains convolutions several times slower than TensorFlow on a CPU: unset KERAS_BACKEND to use TensorFlow",
+            "JAX trains convolutions several times slower than TensorFlow on a CPU: "
+            "unset KERAS_BACKEND to use TensorFlow",
             RoadsegWarning,
             stacklevel=2,
         )
@@ -85,3 +86,11 @@ def backend_name() -> str:
     """`name version` of the backend in use, for the records."""
     name = choose_backend()
     return f"{name} {importlib.import_module(BACKENDS[name]).__version__}"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """TensorFlow, JAX and PyTorch each have a class of their own for it."""
+    text = f"{type(error).__name__} {error}"
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory")
+    )

@@ -46,24 +46,20 @@ Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table of the TOML file."""
-
-
-class Chance(Section):
+class Chance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A perturbation that either happens or does not."""
 
     probability: Share = 0.5
 
 
-class Effect(Section):
+class Effect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A perturbation with a strength, drawn anew for each image with the given probability."""
 
     strength: Amount = 0.0
     probability: Share = 1.0
 
 
-class DataConfig(Section):
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the images and masks are read."""
 
     invert: bool = False  # the class of interest is the dark one in the masks (cell membranes: 0 = membrane)
@@ -73,7 +69,7 @@ class DataConfig(Section):
     value_range: list[float] = []  # pixel values of 16-bit and float images that become 0 and 255; empty: as found
 
 
-class PerturbConfig(Section):
+class PerturbConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is done to training images at run time. Geometry is one coordinate map for image and mask, sampled once."""
 
     enabled: bool = True
@@ -92,7 +88,7 @@ class PerturbConfig(Section):
     noise: Effect = Effect(strength=0.03, probability=0.1)  # share of the full range, standard deviation up to strength
 
 
-class NetworkConfig(Section):
+class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model."""
 
     name: str = "unet"
@@ -108,7 +104,7 @@ class NetworkConfig(Section):
     initializer: str = "he_normal"
 
 
-class LossConfig(Section):
+class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What training minimises."""
 
     name: Literal["bce", "weighted_bce", "dice", "bce_dice"] = "bce"  # several classes: the categorical forms
@@ -116,7 +112,7 @@ class LossConfig(Section):
     dice_share: Amount = 0.5  # of bce_dice: bce + dice_share * dice
 
 
-class TrainConfig(Section):
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Optimiser, schedule, batch, length."""
 
     epochs: Count = 40
@@ -136,7 +132,7 @@ class TrainConfig(Section):
     seed: int = 0
 
 
-class PredictConfig(Section):
+class PredictConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tiling, test-time augmentation, thresholds."""
 
     threshold: Share = 0.5  # road where the probability is above it
@@ -174,7 +170,9 @@ def _check_keys(kind: Any, table: Mapping[str, Any], where: str, source: str) ->
         inner = fields[key]
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{source}: '{dotted}' is a table, not {value!r}: set its keys, e.g. {_example(dotted, inner)}")
+                raise ConfigError(
+                    f"{source}: '{dotted}' is a table, not {value!r}: set its keys, e.g. {_example(dotted, inner)}"
+                )
             _check_keys(inner, value, f"{dotted}.", source)
 
 
@@ -222,7 +220,9 @@ def _assignment(text: str) -> dict[str, Any]:
     return dict(parsed)
 
 
-def read_config(tables: Mapping[str, Any] | None = None, assignments: Iterable[str] = (), source: str = "configuration") -> Config:
+def read_config(
+    tables: Mapping[str, Any] | None = None, assignments: Iterable[str] = (), source: str = "configuration"
+) -> Config:
     """A `Config` from nested tables and `section.key=value` strings, the later ones winning.
 
     Raises:

@@ -9,7 +9,18 @@ from typing import Any
 
 __all__ = ["describe_machine", "peak_memory_mb", "versions"]
 
-PACKAGES = ("roadseg", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "opencv-python-headless", "pillow", "rasterio")
+PACKAGES = (
+    "roadseg",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "rasterio",
+)
 
 
 def cores() -> int:
@@ -33,7 +44,12 @@ def describe_machine() -> dict[str, Any]:
     memory = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    return {"processor": _cpu_name(), "cores": cores(), "memory_gb": memory, "system": f"{platform.system()} {platform.machine()}"}
+    return {
+        "processor": _cpu_name(),
+        "cores": cores(),
+        "memory_gb": memory,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def versions() -> dict[str, str]:

@@ -43,22 +43,22 @@ def _fractions(matrix: NDArray[np.int64]) -> dict[str, float]:
 class Scores:
     """Confusion matrices of pixels and of patches, `(truth, found)`, that add up over images."""
 
-    classes: int = 2
-    pixels: NDArray[np.int64] = field(default=None)  # type: ignore[assignment]
+    pixels: NDArray[np.int64]
     patches: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, 2), np.int64))
     images: int = 0
 
-    def __post_init__(self) -> None:
-        if self.pixels is None:
-            self.pixels = np.zeros((self.classes, self.classes), np.int64)
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.pixels)
 
     def __add__(self, other: "Scores") -> "Scores":
-        return Scores(self.classes, self.pixels + other.pixels, self.patches + other.patches, self.images + other.images)
+        return Scores(self.pixels + other.pixels, self.patches + other.patches, self.images + other.images)
 
     @classmethod
     def pool(cls, parts: Iterable["Scores"], classes: int = 2) -> "Scores":
         """The sum of many images' scores."""
-        total = cls(classes)
+        total = cls(np.zeros((classes, classes), np.int64))
         for part in parts:
             total = total + part
         return total
@@ -109,4 +109,4 @@ def score_image(
     if classes == 2:
         labels = patch_labels(truth, patch_threshold).astype(np.int64) * 2 + patch_labels(found, patch_threshold)
         patches = np.bincount(labels.ravel(), minlength=4).reshape(2, 2)
-    return Scores(classes, pixels, patches, 1)
+    return Scores(pixels, patches, 1)

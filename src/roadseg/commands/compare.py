@@ -10,7 +10,13 @@ EXAMPLE = "roadseg compare runs/first runs/second"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `roadseg compare`."""
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders with the same validation images; the first is the reference")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="run folders with the same validation images; the first is the reference",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -22,7 +28,9 @@ def run(args: argparse.Namespace) -> int | None:
     if args.json:
         print(json.dumps(result, indent=2), flush=True)
         return 0
-    print(f"{result['images']} validation images in common; scores are means over images, differences to {args.runs[0]}")
+    print(
+        f"{result['images']} validation images in common; scores are means over images, differences to {args.runs[0]}"
+    )
     width = max(len(str(r)) for r in args.runs)
     for run_name, scores in result["runs"].items():
         for score, v in scores.items():

@@ -14,7 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("dataset", metavar="DATASET", type=Path, help="a folder of images and masks; many layouts are known")
     add("--out", metavar="RUN", type=Path, required=True, help="the run folder to write")
     add("--config", metavar="FILE", type=Path, help="a TOML file; what it leaves out has its default")
-    add("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, e.g. network.width=16; may be repeated")
+    add(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="one setting, e.g. network.width=16; may be repeated",
+    )
     add("--seed", metavar="N", type=int, help="of weights, split, order and perturbations (0)")
     who = parser.add_argument_group("who validates").add_mutually_exclusive_group()
     who.add_argument("--val", metavar="SHARE", type=float, help="share of the images, drawn by the seed (0.1)")
@@ -25,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group", metavar="REGEX", help="images whose names match alike stay on one side, e.g. '^(site\\d+)_'")
     length = parser.add_argument_group("how long").add_mutually_exclusive_group()
     length.add_argument("--epochs", metavar="N", type=int, help="each shows about every training pixel once")
-    length.add_argument("--minutes", metavar="M", type=float, help="as many steps as fit, compiling and saving included")
+    length.add_argument(
+        "--minutes", metavar="M", type=float, help="as many steps as fit, compiling and saving included"
+    )
     add("--init", metavar="WEIGHTS", type=Path, help="a run or model to start from")
     add("--resume", action="store_true", help="continue the run in --out, with its own settings")
     add("--skip-bad", action="store_true", help="leave bad files out with a warning")
@@ -52,14 +60,19 @@ def run(args: argparse.Namespace) -> int | None:
         raise ConfigError(f"--sample '{args.sample}': no such file")
     fold = parse_fold(args.fold) if args.fold is not None else None
     if args.resume:
-        given = [n for n in ("config", "set", "seed", "val", "val_names", "fold", "full", "epochs", "minutes", "init") if getattr(args, n)]
+        given = [
+            n
+            for n in ("config", "set", "seed", "val", "val_names", "fold", "full", "epochs", "minutes", "init")
+            if getattr(args, n)
+        ]
         if given:
             raise ConfigError(f"--resume goes on with the run's own settings: leave out --{given[0].replace('_', '-')}")
         result = api.resume(args.dataset, args.out, skip_bad=args.skip_bad, started=started)
     else:
         config = load_config(args.config, args.set)
         options = {
-            "val": args.val, "val_names": args.val_names, "fold": fold, "fold_seed": args.fold_seed, "full": args.full, "group": args.group
+            "val": args.val, "val_names": args.val_names, "fold": fold, "fold_seed": args.fold_seed,
+            "full": args.full, "group": args.group,
         }  # fmt: skip
         length = {"epochs": args.epochs, "minutes": args.minutes, "seed": args.seed}
         if args.dry_run:
@@ -78,7 +91,10 @@ def run(args: argparse.Namespace) -> int | None:
 
         patches = result.config().predict.patch_threshold
         written = write_submission(masks, args.submission, args.sample, patches)
-        print(f"{written.rows} patches of {written.images} images, {written.road_share:.1%} road -> {args.submission}", flush=True)
+        print(
+            f"{written.rows} patches of {written.images} images, {written.road_share:.1%} road -> {args.submission}",
+            flush=True,
+        )
     return 0
 
 

@@ -99,8 +99,10 @@ def read_mask(path: Path) -> RawMask:
         spread = pixels.max(axis=-1).astype(np.float64) - pixels.min(axis=-1)
         slack = JPEG_SLACK if path.suffix.lower() in (".jpg", ".jpeg") else 0
         if spread.max() > slack:
-            colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-            common = colours[np.argsort(-counts, kind="stable")]
+            codes = pixels.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])  # one number each: rows sort slowly
+            unique, counts = np.unique(codes, return_counts=True)
+            ranked = unique[np.argsort(-counts, kind="stable")]
+            common = np.stack([ranked >> 32, ranked >> 16 & 0xFFFF, ranked & 0xFFFF], axis=1)
             raise DataError(
                 f"mask '{path}' is coloured: {_colour_list(common)}; expected grey values: "
                 "convert the colours to class indices 0, 1, 2, ... or to black and white"

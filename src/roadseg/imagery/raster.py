@@ -357,8 +357,8 @@ def to_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None) -> np.
 
 def _stretched(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
     low, high = value_range
-    scaled = (values.astype(np.float64) - low) / (high - low if high > low else np.inf) * 255
-    # inf / inf of a range without extent is NaN, and so 0
+    with np.errstate(invalid="ignore", over="ignore"):  # inf / inf of a range without extent is NaN, and so 0
+        scaled = (values.astype(np.float64) - low) / (high - low if high > low else np.inf) * 255
     stretched = np.rint(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255))
     return np.asarray(stretched.astype(np.uint8))
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend import is_out_of_memory
 from ..errors import BackendError, ConfigError
 
 __all__ = ["Engine", "EngineKind", "KerasEngine", "open_engine", "with_tta"]
@@ -42,7 +43,7 @@ class KerasEngine:
         try:
             found = self.model.predict_on_batch(batch)
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             _, height, width, _ = batch.shape
             raise BackendError(
@@ -50,14 +51,6 @@ class KerasEngine:
                 "use a smaller --batch or --window, or close other programs"
             ) from error
         return np.asarray(found, dtype=np.float32)[:n]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """TensorFlow, JAX and PyTorch each have a class of their own for it."""
-    text = f"{type(error).__name__} {error}"
-    return isinstance(error, MemoryError) or any(
-        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory")
-    )
 
 
 class _Tta:

@@ -1,11 +1,13 @@
 """Perturbation of training images at run time: geometry as one coordinate map, colour as one affine map of the bands.
 
-All geometric effects are composed into a single map from crop pixels to image pixels, so image and mask are each sampled
-exactly once, from the same coordinates, with reflected borders. NumPy and OpenCV only: it runs beside the network's step.
+All geometric effects are composed into a single map from crop pixels to image pixels, so image and mask are each
+sampled exactly once, from the same coordinates, with reflected borders. NumPy and OpenCV only: it runs beside the
+network's step.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +35,7 @@ def _draw(effect: Effect, rng: np.random.Generator, *, signed: bool = True) -> f
 
 
 def reflect(coordinates: Floats, size: int) -> Floats:
-    """Coordinates folded back into [0, size - 1] at the borders, as often as needed; the border pixel is not doubled."""
+    """Coordinates folded back into [0, size - 1] at the borders as often as needed, border pixels not doubled."""
     if size == 1:
         return np.zeros_like(coordinates)
     last = np.float32(size - 1)
@@ -52,7 +54,9 @@ def _smooth_field(rng: np.random.Generator, size: int, strength: float) -> tuple
     return np.asarray(dx, np.float32), np.asarray(dy, np.float32)
 
 
-def coordinate_map(config: PerturbConfig, shape: tuple[int, int], crop: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def coordinate_map(
+    config: PerturbConfig, shape: tuple[int, int], crop: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Where each pixel of a square crop lies in the image.
 
     Args:
@@ -60,8 +64,8 @@ def coordinate_map(config: PerturbConfig, shape: tuple[int, int], crop: int, rng
         crop: side of the crop, px.
 
     Returns:
-        x and y, each (crop, crop) float32 image coordinates inside the image (borders reflected). Without perturbation a
-        random crop on whole pixels.
+        x and y, each (crop, crop) float32 image coordinates inside the image (borders reflected). Without
+        perturbation a random crop on whole pixels.
     """
     height, width = shape
     on = config.enabled
@@ -107,18 +111,20 @@ def sample(pixels: NDArray[np.uint8], x: Floats, y: Floats, *, discrete: bool) -
     Only the window that the coordinates cover is touched: OpenCV's map is limited to 32767 px a side.
     """
     left, top = int(x.min()), int(y.min())
-    right, bottom = int(math.ceil(x.max())) + 1, int(math.ceil(y.max())) + 1
-    window = np.ascontiguousarray(pixels[top:bottom, left:right])
+    right, bottom = math.ceil(x.max()) + 1, math.ceil(y.max()) + 1
+    window: Any = np.ascontiguousarray(pixels[top:bottom, left:right])
     if discrete:
         out = window[np.rint(y).astype(np.intp) - top, np.rint(x).astype(np.intp) - left]
         return np.asarray(out, np.uint8)
-    x, y = x - np.float32(left), y - np.float32(top)
+    mx, my = x - np.float32(left), y - np.float32(top)
     bands = 1 if window.ndim == 2 else window.shape[2]
     if bands <= 4:
-        out = cv2.remap(window, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        out = cv2.remap(window, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(out.reshape((*x.shape, *window.shape[2:])), np.uint8)
     parts = [
-        cv2.remap(np.ascontiguousarray(window[..., k : k + 4]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(
+            np.ascontiguousarray(window[..., k : k + 4]), mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         for k in range(0, bands, 4)
     ]
     return np.concatenate([p.reshape((*x.shape, -1)) for p in parts], axis=-1).astype(np.uint8)
@@ -144,7 +150,7 @@ def perturb_colours(image: Bytes, config: PerturbConfig, rng: np.random.Generato
     saturation = 1 + _draw(config.saturation, rng)
     blur = _draw(config.blur, rng, signed=False)
     noise = _draw(config.noise, rng, signed=False) * 255
-    pixels = image.astype(np.float32)
+    pixels: Any = image.astype(np.float32)  # OpenCV's stubs lose the type
     if bands == 3 and (hue or saturation != 1):
         pixels = cv2.transform(pixels, _colour_matrix(hue, saturation))
     if contrast != 1 or brightness:
@@ -154,7 +160,7 @@ def perturb_colours(image: Bytes, config: PerturbConfig, rng: np.random.Generato
         pixels = cv2.GaussianBlur(pixels, (0, 0), blur).reshape(image.shape)
     if noise:
         pixels = pixels + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training batches: random perturbed crops, each a function of (seed, position) alone, made ahead of the network's step."""
+"""Training batches: random perturbed crops, each a function of (seed, position) alone, made ahead of the step."""
 
 import math
 from collections import deque
@@ -34,8 +34,8 @@ def rescale(sample: Sample, scale: float) -> tuple[NDArray[np.uint8], NDArray[np
 class TrainingBatches:
     """Random crops of the training images in an endless, reproducible order.
 
-    Every image comes as often as its area asks for, in a new random order each round. Batch `step` depends on the seed and
-    `step` alone: a resumed run goes on with the very batches it would have had.
+    Every image comes as often as its area asks for, in a new random order each round. Batch `step` depends on the seed
+    and `step` alone: a resumed run goes on with the very batches it would have had.
 
     Args:
         samples: training images and masks, in memory.

@@ -1,4 +1,4 @@
-"""Keras callbacks of a training run: validation by the averaged weights, history.csv, TensorBoard, checkpoint, display."""
+"""Keras callbacks of a run: validation by the averaged weights, history.csv, TensorBoard, checkpoint, display."""
 
 import sys
 import time
@@ -63,7 +63,7 @@ class Validation(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """One row an epoch: step, losses, scores, seconds, images/s (crops), learning rate; in memory and in history.csv."""
+    """A row an epoch: step, losses, scores, seconds, images/s (crops), learning rate; in memory and in history.csv."""
 
     def __init__(self, folder: RunFolder, rows: Sequence[dict[str, Any]], steps_per_epoch: int, batch: int) -> None:
         super().__init__()
@@ -108,7 +108,9 @@ class Checkpoint(keras.callbacks.Callback):
 class TensorBoard(keras.callbacks.Callback):
     """Scalars of every epoch and pictures of a few validation images, without TensorFlow (tensorboardX)."""
 
-    def __init__(self, folder: RunFolder, history: History, validation: Validation | None, epochs: int, pictures: int = 4) -> None:
+    def __init__(
+        self, folder: RunFolder, history: History, validation: Validation | None, epochs: int, pictures: int = 4
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.history_rows = history
@@ -166,7 +168,9 @@ class Display(keras.callbacks.Callback):
 
             text = TextColumn("epoch {task.fields[epoch]}  loss {task.fields[loss]:.4f}")
             self._bar = Progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
-            self._task = self._bar.add_task("", total=self.steps_per_epoch, epoch=f"{epoch + 1}/{self.epochs}", loss=float("nan"))
+            self._task = self._bar.add_task(
+                "", total=self.steps_per_epoch, epoch=f"{epoch + 1}/{self.epochs}", loss=float("nan")
+            )
             self._bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -178,7 +182,11 @@ class Display(keras.callbacks.Callback):
         row = self.history_rows.rows[-1]
         parts = [f"epoch {row['epoch']}/{self.epochs}", f"loss {row['loss']:.4f}"]
         if "val_loss" in row:
-            parts += [f"val_loss {row['val_loss']:.4f}", f"F1 {row['val_pixel_f1']:.4f}", f"IoU {row['val_pixel_iou']:.4f}"]
+            parts += [
+                f"val_loss {row['val_loss']:.4f}",
+                f"F1 {row['val_pixel_f1']:.4f}",
+                f"IoU {row['val_pixel_iou']:.4f}",
+            ]
         if "val_patch_accuracy" in row:
             parts += [f"patch accuracy {row['val_patch_accuracy']:.4f} (all background {self.baseline:.4f})"]
         parts += [f"{row['seconds']:.1f} s", f"{row['images_per_second']:.1f} images/s"]

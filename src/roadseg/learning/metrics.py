@@ -1,8 +1,8 @@
 """Metrics as Keras classes: pooled over all pixels (or 16x16 patches) seen, from thresholded probabilities.
 
-Truth is `(N, H, W, 1)` class positions, predictions `(N, H, W, K)` probabilities. Binary scores (K = 1) are the road's;
-with several classes the best class is taken, accuracy is over all pixels and the other scores are means over the classes
-that occur.
+Truth is `(N, H, W, 1)` class positions, predictions `(N, H, W, K)` probabilities. Binary scores (K = 1) are the
+road's; with several classes the best class is taken, accuracy is over all pixels and the other scores are means over
+the classes that occur.
 """
 
 from typing import Any
@@ -107,7 +107,12 @@ class _Patches(_Confusion):
     """
 
     def __init__(
-        self, threshold: float = 0.5, patch_threshold: float = 0.25, patch: int = 16, name: str | None = None, **options: Any
+        self,
+        threshold: float = 0.5,
+        patch_threshold: float = 0.25,
+        patch: int = 16,
+        name: str | None = None,
+        **options: Any,
     ) -> None:
         options.pop("classes", None)
         super().__init__(classes=2, threshold=threshold, name=name, **options)
@@ -116,7 +121,9 @@ class _Patches(_Confusion):
 
     def _labels(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         def road(mask: Any) -> Any:
-            share = ops.average_pool(ops.cast(mask, "float32"), self.patch, strides=self.patch, data_format="channels_last")
+            share = ops.average_pool(
+                ops.cast(mask, "float32"), self.patch, strides=self.patch, data_format="channels_last"
+            )
             return ops.cast(ops.squeeze(share, -1) > self.patch_threshold, "int32")
 
         return road(y_true), road(y_pred > self.threshold)

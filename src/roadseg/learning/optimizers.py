@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ..config import TrainConfig
+from ..networks import plain_weights
 
 __all__ = ["averaged_weights", "build_optimizer"]
 
@@ -67,10 +68,10 @@ def build_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimiz
 
 
 def averaged_weights(model: keras.Model) -> list[Any]:
-    """`model.get_weights()` with the trainable ones replaced by their averages, where the optimiser keeps them."""
+    """The weights of `plain_copy(model)`, trainable ones replaced by their averages where the optimiser keeps them."""
     optimizer = model.optimizer
     averages = {}
     if getattr(optimizer, "use_ema", False):
         pairs = zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True)
         averages = {id(variable): average for variable, average in pairs if average is not None}
-    return [ops.convert_to_numpy(averages.get(id(weight), weight)) for weight in model.weights]
+    return [ops.convert_to_numpy(averages.get(id(weight), weight)) for weight in plain_weights(model)]

@@ -84,7 +84,9 @@ def find_model(place: Path | str) -> Path:
         if inside.is_file():
             return inside
         if (path / "config.toml").is_file():
-            raise ModelError(f"run '{path}' has no model.keras yet: finish it with `roadseg train ... --out {path} --resume`")
+            raise ModelError(
+                f"run '{path}' has no model.keras yet: finish it with `roadseg train ... --out {path} --resume`"
+            )
         raise ModelError(f"'{path}' is a folder without a model.keras: give a run folder or a .keras file")
     if not path.exists():
         raise ModelError(f"no model at '{path}': give a run folder or a .keras file")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..backend import backend_name, load_keras
+from ..backend import backend_name, is_out_of_memory, load_keras
 from ..config import Config
 from ..errors import BackendError, ConfigError, DataError, ModelError, RoadsegWarning, RunError
 from ..imagery.dataset import Dataset, Sample
@@ -54,7 +54,8 @@ def pixel_statistics(samples: Sequence[Sample]) -> tuple[list[float], list[float
 def class_shares(samples: Sequence[Sample], classes: int) -> list[float]:
     """Share of the pixels of each class."""
     counts = sum(np.bincount(s.mask.ravel(), minlength=classes)[:classes] for s in samples)
-    return [float(c) for c in counts / np.sum(counts)]
+    total = np.asarray(counts, float)
+    return [float(c) for c in total / total.sum()]
 
 
 class Trainer:
@@ -87,7 +88,10 @@ class Trainer:
         )
         crop, multiple = config.train.crop, 2**config.network.depth
         if crop % multiple:
-            raise ConfigError(f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: use {max(1, round(crop / multiple)) * multiple}")
+            raise ConfigError(
+                f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: "
+                f"use {max(1, round(crop / multiple)) * multiple}"
+            )
         return msgspec.structs.replace(config, data=data)
 
     # === Building ===
@@ -100,21 +104,29 @@ class Trainer:
 
         config = self.config
         keras.utils.set_random_seed(config.train.seed)
-        precision = config.train.precision
+        precision: Any = config.train.precision
         if precision == "auto":
             from .precision import faster_precision
 
             precision = faster_precision()
             keras.utils.set_random_seed(config.train.seed)
-        self.config = config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+        self.config = config = msgspec.structs.replace(
+            config, train=msgspec.structs.replace(config.train, precision=precision)
+        )
         shares = class_shares(self.train_samples, self.classes)
         if max(shares) == 1:
-            warnings.warn(f"every training pixel is '{self.dataset.classes[int(np.argmax(shares))]}'", RoadsegWarning, stacklevel=2)
+            warnings.warn(
+                f"every training pixel is '{self.dataset.classes[int(np.argmax(shares))]}'",
+                RoadsegWarning,
+                stacklevel=2,
+            )
         mean, std = pixel_statistics(self.train_samples)
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(precision)
         try:
-            self.model = build_network(config.network, bands=self.dataset.bands, classes=self.classes, mean=mean, std=std)
+            self.model = build_network(
+                config.network, bands=self.dataset.bands, classes=self.classes, mean=mean, std=std
+            )
         finally:
             keras.config.set_dtype_policy(before)
         if init is not None:
@@ -136,7 +148,10 @@ class Trainer:
                 weight.assign(self.keras_numpy(other))
                 taken += 1
         if not taken:
-            raise ModelError(f"--init {init}: no layer of it has the name and shape of one of this network: use the same network settings")
+            raise ModelError(
+                f"--init {init}: no layer of it has the name and shape of one of this network: "
+                "use the same network settings"
+            )
         print(f"start: {taken} of {len(self.model.weights)} weights from {init}", flush=True)
 
     @staticmethod
@@ -161,7 +176,7 @@ class Trainer:
     # === Planning ===
 
     def plan(self) -> Plan:
-        """Number of steps: as configured, or as many as fit into the minutes by a probe of step, validation and saving."""
+        """Number of steps: as configured, or as many as fit into the minutes by a probe of step and validation."""
         train = self.config.train
         coverage = train.steps_per_epoch or self.batches.steps_per_epoch
         if train.steps:
@@ -170,7 +185,9 @@ class Trainer:
             plan = self._probe(coverage)
         else:
             plan = Plan(train.epochs * coverage, train.epochs, coverage)
-        changed = msgspec.structs.replace(train, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, epochs=plan.epochs)
+        changed = msgspec.structs.replace(
+            train, steps=plan.steps, steps_per_epoch=plan.steps_per_epoch, epochs=plan.epochs
+        )
         self.config = msgspec.structs.replace(self.config, train=changed)
         return plan
 
@@ -192,7 +209,11 @@ class Trainer:
             self._validate(self.shadow_predictor, few)  # compiles
             start = time.perf_counter()
             self._validate(self.shadow_predictor, few)
-            check = (time.perf_counter() - start) * sum(s.mask.size for s in self.val_samples) / sum(s.mask.size for s in few)
+            check = (
+                (time.perf_counter() - start)
+                * sum(s.mask.size for s in self.val_samples)
+                / sum(s.mask.size for s in few)
+            )
             finish = 2.5 * check + 4  # the last pass is in float32 and compiles once more; pictures
         start = time.perf_counter()
         capture(self.model)
@@ -203,8 +224,8 @@ class Trainer:
         self.times["probe_step_s"] = round(step, 4)
         if steps < 1:
             raise ConfigError(
-                f"--minutes {self.config.train.minutes:g} is too short here: a step takes {step:.1f} s, compiling and saving "
-                f"{compile_s + finish:.0f} s: give more minutes, or a smaller network.width, train.batch or train.crop"
+                f"--minutes {self.config.train.minutes:g} is too short here: a step takes {step:.1f} s, compiling "
+                f"and saving {compile_s + finish:.0f} s: give more minutes, or a smaller network.width or train.crop"
             )
         return Plan.of(steps, coverage)
 
@@ -257,12 +278,14 @@ class Trainer:
                     verbose=0,
                 )
             except Exception as error:
-                from ..inference.engine import _is_out_of_memory
-
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 batch = self.config.train.batch
-                advice = f"--set train.batch={batch // 2}" if batch > 1 else f"--set train.crop={self.config.train.crop // 2}"
+                advice = (
+                    f"--set train.batch={batch // 2}"
+                    if batch > 1
+                    else f"--set train.crop={self.config.train.crop // 2}"
+                )
                 raise BackendError(f"out of memory in training with batch {batch}: try {advice}") from error
 
     def fit(self, resume: bool = False) -> bool:
@@ -285,7 +308,9 @@ class Trainer:
         validation = None
         if self.val_samples:
             self._make_shadow()
-            validation = Validation(self.shadow, lambda: self._validate(self.shadow_predictor, self.val_samples), self.classes)
+            validation = Validation(
+                self.shadow, lambda: self._validate(self.shadow_predictor, self.val_samples), self.classes
+            )
         history = History(self.folder, rows, plan.steps_per_epoch, self.config.train.batch)
         checkpoint = Checkpoint(self.folder, finished)
         board = TensorBoard(self.folder, history, validation, plan.epochs)
@@ -316,13 +341,16 @@ class Trainer:
             return None
         from ..scores import score_image
 
-        parts = [score_image(s.mask, np.zeros_like(s.mask), 2, self.config.predict.patch_threshold, s.valid) for s in self.val_samples]
+        parts = [
+            score_image(s.mask, np.zeros_like(s.mask), 2, self.config.predict.patch_threshold, s.valid)
+            for s in self.val_samples
+        ]
         return float(Scores.pool(parts).to_dict()["all_background_patch_accuracy"])
 
     # === Finishing ===
 
     def finish(self, complete: bool) -> dict[str, Any]:
-        """Write model.keras (averaged weights, float32, plain Keras), validation pictures, metrics.json; return the metrics."""
+        """Write model.keras (averaged weights, float32, plain Keras), validation pictures and metrics.json."""
         from ..inference.engine import KerasEngine
         from ..inference.predictor import Predictor
         from ..machine import describe_machine, peak_memory_mb, versions
@@ -337,7 +365,9 @@ class Trainer:
         results = []
         if self.val_samples:
             info = read_info(self.folder.model)
-            results = self._validate(Predictor(KerasEngine(plain), info, self.config.predict, tta=False), self.val_samples)
+            results = self._validate(
+                Predictor(KerasEngine(plain), info, self.config.predict, tta=False), self.val_samples
+            )
             self.folder.clear_validation()
             write_pictures(self.folder.validation, results, self.dataset.classes)
         total = Scores.pool((r.scores for r in results), self.classes)
@@ -349,7 +379,9 @@ class Trainer:
         if results and self.classes > 2:
             metrics["class_iou"] = dict(zip(self.dataset.classes, total.class_iou(), strict=True))
         metrics |= {
-            "scored_on": f"{len(results)} validation images, native scale, no test-time augmentation" if results else "nothing: trained on all images",
+            "scored_on": f"{len(results)} validation images, native scale, no test-time augmentation"
+            if results
+            else "nothing: trained on all images",
             "complete": complete,
             "epochs": self.epochs_done,
             "steps": self.epochs_done * self.plan_made.steps_per_epoch,
@@ -361,7 +393,12 @@ class Trainer:
         self.times |= {"training_s": round(trained, 3), "total_s": round(time.perf_counter() - self.started, 3)}
         metrics |= {
             "times": self.times,
-            "machine": {**describe_machine(), "backend": backend_name(), "precision": self.config.train.precision, "peak_memory_mb": peak_memory_mb()},
+            "machine": {
+                **describe_machine(),
+                "backend": backend_name(),
+                "precision": self.config.train.precision,
+                "peak_memory_mb": peak_memory_mb(),
+            },
             "versions": versions(),
         }
         self.folder.write_metrics(metrics)
@@ -369,7 +406,10 @@ class Trainer:
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value for key, value in values.items()}
+    return {
+        key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value
+        for key, value in values.items()
+    }
 
 
 def check_resumed_split(stored: dict[str, Any], samples: dict[str, str]) -> None:

@@ -28,8 +28,8 @@ class Validated:
 def labels_of(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """(H, W, K) probabilities to (H, W) uint8 class positions."""
     if probabilities.shape[-1] == 1:
-        return (probabilities[..., 0] > threshold).astype(np.uint8)
-    return probabilities.argmax(-1).astype(np.uint8)
+        return np.asarray(probabilities[..., 0] > threshold, np.uint8)
+    return np.asarray(probabilities.argmax(-1), np.uint8)
 
 
 def validate(
@@ -59,6 +59,9 @@ def write_pictures(folder: Path, results: Sequence[Validated], classes: tuple[st
             truth, shown = np.ones_like(truth), (p.argmax(-1) == truth).astype(np.float32)
         else:
             shown = road
-        for suffix, picture in (("", probability_image(road)), ("_overlay", overlay(result.sample.image, shown, truth))):
+        for suffix, picture in (
+            ("", probability_image(road)),
+            ("_overlay", overlay(result.sample.image, shown, truth)),
+        ):
             with write_aside(folder / f"{result.sample.stem}{suffix}.png") as aside:
                 Image.fromarray(picture).save(aside)

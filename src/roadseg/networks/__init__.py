@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from .normalization import FastBatchNormalization
 from .unet import unet
 
-__all__ = ["NETWORKS", "FastBatchNormalization", "build_network", "plain_copy", "unet"]
+__all__ = ["NETWORKS", "FastBatchNormalization", "build_network", "plain_copy", "plain_weights", "unet"]
 
 NETWORKS: dict[str, Callable[..., keras.Model]] = {"unet": unet}
 
@@ -48,5 +48,11 @@ def plain_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
     bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimiser, which would be cloned too
     copy = keras.models.clone_model(bare, clone_function=clone)
-    copy.set_weights(model.get_weights())
+    copy.set_weights([keras.ops.convert_to_numpy(w) for w in plain_weights(model)])
     return copy
+
+
+def plain_weights(model: keras.Model) -> list[Any]:
+    """The weight variables that `plain_copy(model)` has too, in its order: all but the layers' own counters."""
+    counters = {id(layer.updates) for layer in model.layers if isinstance(layer, FastBatchNormalization)}
+    return [weight for weight in model.weights if id(weight) not in counters]

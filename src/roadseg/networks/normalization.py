@@ -1,4 +1,4 @@
-"""Batch normalisation that trains fast on TensorFlow's CPU; everywhere else it is Keras' own."""
+"""Batch normalisation that trains fast on TensorFlow's CPU, with statistics that warm up as the averaged weights do."""
 
 from typing import Any
 
@@ -10,30 +10,38 @@ __all__ = ["FastBatchNormalization"]
 
 @keras.saving.register_keras_serializable(package="roadseg")
 class FastBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` over the last axis by TensorFlow's fused op where there is one.
+    """`keras.layers.BatchNormalization` over the last axis of images, for training.
 
-    Keras composes the normalisation of single operations on TensorFlow; the fused op trains a U-Net 1.4 times faster on a
-    CPU. Same weights, same mathematics: `roadseg.networks.plain_copy` turns it into the plain layer before saving.
+    Two things differ; `roadseg.networks.plain_copy` turns it into the plain layer before a model is saved.
+
+    - On TensorFlow the fused op is used. Keras composes the normalisation of single operations there; the fused op
+      trains a U-Net 1.4 times faster on a CPU.
+    - The moving statistics' momentum is min(momentum, (1 + t) / (10 + t)) after t updates, so that they follow the
+      network from its first steps on instead of remembering their initial values for hundreds.
     """
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        fused = keras.config.backend() == "tensorflow" and len(inputs.shape) == 4 and self.axis in (-1, 3) and mask is None
-        if not fused or not self.scale or not self.center:
-            return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.updates = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name="updates")
 
-        train = bool(training) and self.trainable
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not training or not self.trainable:
+            return super().call(inputs, training=False, mask=mask)
         x = ops.cast(inputs, self.compute_dtype)
-        moving = {} if train else {"mean": ops.cast(self.moving_mean, "float32"), "variance": ops.cast(self.moving_variance, "float32")}
-        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            x,
-            ops.cast(self.gamma, "float32"),
-            ops.cast(self.beta, "float32"),
-            epsilon=self.epsilon,
-            is_training=train,
-            **moving,
-        )
-        if train:  # the fused op returns the unbiased variance: a factor n/(n-1), n the pixels of the batch
-            self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
-            self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            # The variance it returns is the unbiased one: a factor n / (n - 1), n the pixels of the batch.
+            y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=self.epsilon, is_training=True)
+        else:
+            wide = ops.cast(x, "float32")
+            mean, variance = ops.moments(wide, axes=(0, 1, 2))
+            y = ops.batch_normalization(wide, mean, variance, axis=-1, offset=beta, scale=gamma, epsilon=self.epsilon)
+            y = ops.cast(y, self.compute_dtype)
+        t = ops.convert_to_tensor(self.updates)
+        follow = 1 - ops.minimum(self.momentum, (1 + t) / (10 + t))
+        self.moving_mean.assign(self.moving_mean + follow * (mean - self.moving_mean))
+        self.moving_variance.assign(self.moving_variance + follow * (variance - self.moving_variance))
+        self.updates.assign(t + 1)
         return y

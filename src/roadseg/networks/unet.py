@@ -17,7 +17,9 @@ __all__ = ["unet"]
 def _activation(name: str, negative_slope: float, label: str) -> Any:
     if name == "leaky_relu":
         return layers.LeakyReLU(negative_slope=negative_slope, name=label)
-    known = [n for n in dir(keras.activations) if not n.startswith("_") and n not in ("deserialize", "get", "serialize")]
+    known = [
+        n for n in dir(keras.activations) if not n.startswith("_") and n not in ("deserialize", "get", "serialize")
+    ]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known to Keras: {', '.join(known)}"
@@ -27,8 +29,8 @@ def _activation(name: str, negative_slope: float, label: str) -> Any:
 
 def _normalization(kind: str, width: int, label: str) -> Any:
     if kind == "batch":
-        # 0.95: a run of a few hundred steps must still forget its first ones (Keras' default 0.99 does not)
-        return FastBatchNormalization(momentum=0.95, epsilon=1e-3, name=label)
+        # 0.98: as long a memory as the averaged weights have, and short enough for a run of a few hundred steps
+        return FastBatchNormalization(momentum=0.98, epsilon=1e-3, name=label)
     groups = math.gcd(8, width) if kind == "group" else 1
     return layers.GroupNormalization(groups=groups, name=label)
 
@@ -77,7 +79,9 @@ def unet(
     bias = normalization == "none"
 
     def conv(x: Any, filters: int, label: str, size: int = 3) -> Any:
-        x = layers.Conv2D(filters, size, padding="same", use_bias=bias, kernel_initializer=initializer, name=f"{label}_conv")(x)
+        x = layers.Conv2D(
+            filters, size, padding="same", use_bias=bias, kernel_initializer=initializer, name=f"{label}_conv"
+        )(x)
         if not bias:
             x = _normalization(normalization, filters, f"{label}_norm")(x)
         return _activation(activation, negative_slope, f"{label}_act")(x)
@@ -101,7 +105,10 @@ def unet(
     centre = list(mean) if mean is not None else [127.5] * bands
     spread = [max(s, 1.0) for s in std] if std is not None else [127.5] * bands
     x = layers.Rescaling(
-        scale=[1 / s for s in spread], offset=[-m / s for m, s in zip(centre, spread, strict=True)], dtype="float32", name="normalise"
+        scale=[1 / s for s in spread],
+        offset=[-m / s for m, s in zip(centre, spread, strict=True)],
+        dtype="float32",
+        name="normalise",
     )(inputs)
 
     # === Down, bottom, up ===
