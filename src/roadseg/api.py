@@ -1,7 +1,9 @@
 """The steps of the job as functions: what the command line, the notebooks and the studies call."""
 
+import os
 import time
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .config import Config, PredictConfig
-from .errors import ConfigError, DataError, ModelError, RoadsegWarning, RunError
+from .errors import ConfigError, DataError, ModelError, OutputError, RoadsegWarning, RunError
 
 if TYPE_CHECKING:
     from .imagery.dataset import Dataset
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from .inference.outputs import Progress, Summary
     from .inference.predictor import Predictor
 
-__all__ = ["Run", "evaluate", "load", "predict", "train"]
+__all__ = ["Run", "check_place", "compare", "describe_training", "evaluate", "load", "predict", "resume", "train"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def _with_options(config: Config, epochs: int | None, minutes: float | None, see
             raise ConfigError(f"--minutes {minutes}: a number above 0")
         train = msgspec.structs.replace(train, minutes=float(minutes), steps=0)
     if seed is not None:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"--seed {seed}: expected 0..{2**32 - 1}")
         train = msgspec.structs.replace(train, seed=seed)
     return msgspec.structs.replace(config, train=train)
 
@@ -131,13 +135,11 @@ def train(
         RoadsegError: see `roadseg.errors`; nothing that was there is changed.
         KeyboardInterrupt: after keeping the last finished epoch in the run folder.
     """
-    from .learning.runs import RunFolder, find_model
+    from .learning.runs import RunFolder
 
     started = time.perf_counter() if started is None else started
     config = _with_options(config or Config(), epochs, minutes, seed)
-    if init is not None:
-        find_model(init)
-    _check_new(Path(out))
+    _check_start(config, Path(out), init)
     prepared = prepare_training(
         dataset,
         config,
@@ -156,21 +158,27 @@ def train(
     from .learning.trainer import Trainer
 
     folder = RunFolder.create(out)
-    trainer = Trainer(folder, config, prepared.dataset, prepared.split, started)
-    _report_duplicates(trainer)
-    folder.write_split(
-        {
-            "rule": prepared.split.rule,
-            "train": [{"stem": s.stem, "hash": s.hash} for s in trainer.train_samples],
-            "val": [{"stem": s.stem, "hash": s.hash} for s in trainer.val_samples],
-        }
-    )
-    folder.write_config(trainer.config)
-    return _run(trainer, Path(init) if init is not None else None, resume=False)
+    try:
+        trainer = Trainer(folder, config, prepared.dataset, prepared.split, started)
+        _report_duplicates(trainer)
+        folder.write_split(
+            {
+                "rule": prepared.split.rule,
+                "train": [{"stem": s.stem, "hash": s.hash} for s in trainer.train_samples],
+                "val": [{"stem": s.stem, "hash": s.hash} for s in trainer.val_samples],
+            }
+        )
+        folder.write_config(trainer.config)
+        return _run(trainer, Path(init) if init is not None else None, resume=False)
+    except Exception:
+        if not folder.checkpoint.is_file():  # nothing is learnt yet: the mended command may write to the same place
+            folder.discard()
+        raise
 
 
 def describe_training(
     dataset: Path | str,
+    out: Path | str,
     config: Config,
     *,
     epochs: int | None = None,
@@ -182,10 +190,12 @@ def describe_training(
     fold_seed: int = 43,
     full: bool = False,
     group: str | None = None,
+    init: Path | str | None = None,
     skip_bad: bool = False,
 ) -> str:
     """What `train` would do with these arguments, without a backend and without writing anything."""
     config = _with_options(config, epochs, minutes, seed)
+    _check_start(config, Path(out), init)
     prepared = prepare_training(
         dataset,
         config,
@@ -235,16 +245,34 @@ def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, star
     stored = folder.read_json("split.json")
     opened = open_dataset(Path(dataset), config.data, skip_bad=skip_bad)
     index = {pair.stem: k for k, pair in enumerate(opened.pairs)}
-    check_resumed_split(stored, {stem: opened.read(k).hash for stem, k in index.items()})
+    check_resumed_split(stored, {stem: opened.hashes[k] for stem, k in index.items()})
     parts = [tuple(index[item["stem"]] for item in stored[part]) for part in ("train", "val")]
     trainer = Trainer(folder, config, opened, Split(parts[0], parts[1], stored["rule"]), started)
     return _run(trainer, None, resume=True)
 
 
-def _check_new(out: Path) -> None:
-    """Refuse a place that holds something, before any work and without making the folder."""
-    from .learning.runs import RunFolder
+def check_place(path: Path) -> None:
+    """Refuse a path that cannot be written, before any work and without making anything.
 
+    Raises:
+        OutputError: it lies below a file, or in a folder that may not be written.
+    """
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if above != path.absolute() and not above.is_dir():
+        raise OutputError(f"cannot write '{path}': '{above}' is a file, not a folder")
+    if not os.access(above, os.W_OK):
+        raise OutputError(f"cannot write '{path}': '{above}' may not be written")
+
+
+def _check_start(config: Config, out: Path, init: Path | str | None) -> None:
+    """Refuse what can be known to be wrong before an image is read or Keras is loaded."""
+    from .learning.runs import RunFolder, find_model
+    from .learning.trainer import check_crop
+
+    check_crop(config)
+    if init is not None and not zipfile.is_zipfile(find_model(init)):
+        raise ModelError(f"--init '{init}' is not a Keras model: give a run folder or a .keras file")
+    check_place(out)
     if out.exists():
         RunFolder.create(out)
 
@@ -273,9 +301,8 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
         trainer.build(init)
         complete = trainer.fit(resume)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"no epoch was finished; start again with --resume, or remove '{folder.path}'"
-        ) from None
+        kept = "the finished epochs are kept" if folder.checkpoint.is_file() else "no epoch was finished"
+        raise KeyboardInterrupt(f"{kept}; go on with --resume, or remove '{folder.path}'") from None
     metrics = trainer.finish(complete)
     write_report(folder.path)
     if not complete:
@@ -341,29 +368,24 @@ def evaluate(
     from .scores import Scores
 
     info = read_info(find_model(model))
-    data = DataConfig(
-        bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=list(info.classes)
-    )
+    several = list(info.classes) if len(info.classes) > 2 else []  # of two, the dataset says itself how it shows them
+    data = DataConfig(bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=several)
     opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
     if len(opened.classes) != len(info.classes):
         raise ModelError(f"the model has {len(info.classes)} classes, dataset '{dataset}' has {len(opened.classes)}")
-    predictor = load(model, tta=tta, threshold=threshold)
-    limit = predictor.info.threshold
     seen = set(info.trained_on)
-    parts: dict[str, Any] = {}
-    skipped = 0
-    for index in range(len(opened)):
-        sample = opened.read(index)
-        if sample.hash in seen:
-            skipped += 1
-            if not include_trained:
-                continue
-        (result,) = validate(predictor, [sample], len(info.classes), limit, info.patch_threshold)
-        parts[sample.stem] = result.scores
-    if not parts:
+    skipped = sum(found in seen for found in opened.hashes)
+    chosen = [k for k, found in enumerate(opened.hashes) if include_trained or found not in seen]
+    if not chosen:
         raise DataError(
             f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
         )
+    predictor = load(model, tta=tta, threshold=threshold)
+    limit = predictor.info.threshold
+    parts: dict[str, Any] = {}
+    for index in chosen:
+        (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
+        parts[result.sample.stem] = result.scores
     total = Scores.pool(parts.values(), len(info.classes))
     scores = total.to_dict()
     if len(info.classes) > 2:

@@ -1,10 +1,13 @@
 """Which Keras backend is used. Nothing here, or anywhere in roadseg, imports a backend when it is itself imported."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
 
 from .errors import BackendError, RoadsegWarning
@@ -16,7 +19,10 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 
 def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+    if name in sys.modules:
+        return True
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None  # without: a folder that an uninstalled package left behind
 
 
 def choose_backend() -> str:
@@ -28,7 +34,10 @@ def choose_backend() -> str:
         BackendError: none is installed, or the one asked for is not.
     """
     if "keras" in sys.modules:  # too late to choose: Keras reads the variable once
-        return str(sys.modules["keras"].config.backend())
+        loaded = str(sys.modules["keras"].config.backend())
+        if loaded not in BACKENDS:
+            raise BackendError(f"Keras is loaded with its backend {loaded}: roadseg runs on {', '.join(BACKENDS)}")
+        return loaded
     asked = os.environ.get("KERAS_BACKEND", "").strip().lower()
     if asked:
         if asked not in BACKENDS:
@@ -62,7 +71,7 @@ def load_keras() -> ModuleType:
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet(name):
             warnings.simplefilter("ignore")  # deprecations inside the backends are not the user's
             keras = importlib.import_module("keras")
     except ImportError as error:
@@ -75,6 +84,27 @@ def load_keras() -> ModuleType:
             stacklevel=2,
         )
     return keras
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep TensorFlow's start-up lines, which no setting silences, off standard error; a failure shows them."""
+    if name != "tensorflow" or "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        try:
+            os.dup2(kept.fileno(), 2)
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _on_gpu() -> bool:
@@ -92,5 +122,6 @@ def is_out_of_memory(error: Exception) -> bool:
     """TensorFlow, JAX and PyTorch each have a class of their own for it."""
     text = f"{type(error).__name__} {error}"
     return isinstance(error, MemoryError) or any(
-        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory")
+        sign in text
+        for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "can't allocate memory")
     )

@@ -5,6 +5,10 @@ import time
 from pathlib import Path
 
 HELP = "train a network on a folder of images and masks"
+OWN = (  # what a resumed run has of its own
+    "config", "set", "seed", "val", "val_names", "fold", "fold_seed", "full", "group", "epochs", "minutes", "init",
+    "dry_run",
+)  # fmt: skip
 EXAMPLE = "roadseg train path/to/cil --out runs/first --minutes 20"
 
 
@@ -27,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--val-names", metavar="FILE", type=Path, help="a text file with one name a line")
     who.add_argument("--fold", metavar="K/N", help="block K (from 0) of N, drawn by --fold-seed")
     who.add_argument("--full", action="store_true", help="nobody: train on everything, for a submission")
-    add("--fold-seed", metavar="S", type=int, default=43, help="of --fold (43)")
+    add("--fold-seed", metavar="S", type=int, help="of --fold (43)")
     add("--group", metavar="REGEX", help="images whose names match alike stay on one side, e.g. '^(site\\d+)_'")
     length = parser.add_argument_group("how long").add_mutually_exclusive_group()
     length.add_argument("--epochs", metavar="N", type=int, help="each shows about every training pixel once")
@@ -48,39 +52,31 @@ def run(args: argparse.Namespace) -> int | None:
     from .. import api
     from ..config import load_config
     from ..errors import ConfigError
-    from ..imagery.layouts import list_images
     from ..imagery.splits import parse_fold
 
     started = time.perf_counter()
-    if args.submission is not None and args.test is None:
-        raise ConfigError("--submission needs --test IMAGES, the images to predict")
-    if args.test is not None:
-        list_images(args.test)  # a wrong path is told now, not after the training
-    if args.sample is not None and not args.sample.is_file():
-        raise ConfigError(f"--sample '{args.sample}': no such file")
+    _check_afterwards(args)
     fold = parse_fold(args.fold) if args.fold is not None else None
+    if args.fold_seed is not None and fold is None:
+        raise ConfigError("--fold-seed needs --fold K/N, the block that validates")
     if args.resume:
-        given = [
-            n
-            for n in ("config", "set", "seed", "val", "val_names", "fold", "full", "epochs", "minutes", "init")
-            if getattr(args, n)
-        ]
+        values = {name: getattr(args, name) for name in OWN}
+        given = [name for name, value in values.items() if value is not None and value is not False and value != []]
         if given:
             raise ConfigError(f"--resume goes on with the run's own settings: leave out --{given[0].replace('_', '-')}")
         result = api.resume(args.dataset, args.out, skip_bad=args.skip_bad, started=started)
     else:
         config = load_config(args.config, args.set)
         options = {
-            "val": args.val, "val_names": args.val_names, "fold": fold, "fold_seed": args.fold_seed,
-            "full": args.full, "group": args.group,
+            "val": args.val, "val_names": args.val_names, "full": args.full, "group": args.group,
+            "fold": fold, "fold_seed": 43 if args.fold_seed is None else args.fold_seed,
+            "init": args.init, "skip_bad": args.skip_bad,
         }  # fmt: skip
         length = {"epochs": args.epochs, "minutes": args.minutes, "seed": args.seed}
         if args.dry_run:
-            print(api.describe_training(args.dataset, config, skip_bad=args.skip_bad, **length, **options))
+            print(api.describe_training(args.dataset, args.out, config, **length, **options))
             return 0
-        result = api.train(
-            args.dataset, args.out, config, init=args.init, skip_bad=args.skip_bad, started=started, **length, **options
-        )
+        result = api.train(args.dataset, args.out, config, started=started, **length, **options)
     _print_scores(result)
     if args.test is not None:
         masks = result.path / "test"
@@ -96,6 +92,36 @@ def run(args: argparse.Namespace) -> int | None:
             flush=True,
         )
     return 0
+
+
+def _check_afterwards(args: argparse.Namespace) -> None:
+    """Refuse now what testing and the submission would stumble over after the training."""
+    import tempfile
+
+    import numpy as np
+
+    from ..api import check_place
+    from ..errors import ConfigError, OutputError
+    from ..inference.outputs import plan_outputs
+    from ..roads.submission import write_submission
+
+    if args.submission is not None and args.test is None:
+        raise ConfigError("--submission needs --test IMAGES, the images to predict")
+    if args.sample is not None and args.submission is None:
+        raise ConfigError("--sample needs --submission FILE.csv, the file to write")
+    if args.sample is not None and not args.sample.is_file():
+        raise ConfigError(f"--sample '{args.sample}': no such file")
+    if args.test is None:
+        return
+    jobs = plan_outputs([args.test], args.out / "test")
+    if args.submission is None:
+        return
+    check_place(args.submission)
+    if args.submission.is_dir():
+        raise OutputError(f"--submission '{args.submission}' is a folder: give a file to write")
+    blank = ((str(job.source), np.zeros((job.height, job.width), np.uint8)) for job in jobs)
+    with tempfile.TemporaryDirectory() as folder:  # names, numbers and sizes against the sample
+        write_submission(blank, Path(folder) / "rehearsal.csv", args.sample)
 
 
 def _print_scores(result: "api.Run") -> None:  # type: ignore[name-defined]  # noqa: F821

@@ -65,7 +65,7 @@ def coordinate_map(
 
     Returns:
         x and y, each (crop, crop) float32 image coordinates inside the image (borders reflected). Without
-        perturbation a random crop on whole pixels.
+        perturbation, or mirrored alone, a random crop on whole pixels.
     """
     height, width = shape
     on = config.enabled
@@ -77,14 +77,17 @@ def coordinate_map(
     shift_x, shift_y = (_draw(config.translation, rng) * crop for _ in range(2))
     tilt_x, tilt_y = (_draw(config.perspective, rng) for _ in range(2))
     bend = _draw(config.elastic, rng, signed=False)
+    field = rng.integers(2**32)  # a generator of its own: the colours, drawn later, do not depend on `bend`
 
     side = np.arange(crop, dtype=np.float32) - np.float32((crop - 1) / 2)
     u, v = np.broadcast_to(side, (crop, crop)), np.broadcast_to(side[:, None], (crop, crop))
     room_x, room_y = width - crop, height - crop
-    if not on:
-        left = round(place_x * room_x) if room_x > 0 else room_x // 2
-        top = round(place_y * room_y) if room_y > 0 else room_y // 2
+    still = zoom == 1 and not any((angle, shear_x, shear_y, shift_x, shift_y, tilt_x, tilt_y, bend))
+    if not on or still:  # whole pixels: nothing is interpolated, and so nothing blurred
+        left = int(place_x * (room_x + 1)) if room_x > 0 else room_x // 2
+        top = int(place_y * (room_y + 1)) if room_y > 0 else room_y // 2
         half = np.float32((crop - 1) / 2)
+        u = -u if on and mirrored else u
         return reflect(u + half + np.float32(left), width), reflect(v + half + np.float32(top), height)
 
     # Outermost first: the crop is mirrored, sheared, scaled, turned, then moved to its place in the image.
@@ -98,7 +101,7 @@ def coordinate_map(
         depth = np.maximum(depth, np.float32(0.2))
         x, y = x / depth, y / depth
     if bend:
-        dx, dy = _smooth_field(rng, crop, bend)
+        dx, dy = _smooth_field(np.random.default_rng(field), crop, bend)
         x, y = x + dx, y + dy
     centre_x = (width - 1) / 2 + (place_x - 0.5) * max(0.0, width - crop * zoom) + shift_x
     centre_y = (height - 1) / 2 + (place_y - 0.5) * max(0.0, height - crop * zoom) + shift_y

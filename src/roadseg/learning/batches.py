@@ -26,7 +26,10 @@ def rescale(sample: Sample, scale: float) -> tuple[NDArray[np.uint8], NDArray[np
     height, width = sample.mask.shape
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(sample.image, size, interpolation=way).reshape(size[1], size[0], -1)
+    # Four bands at a time: OpenCV takes no more when it shrinks by area.
+    parts = [np.ascontiguousarray(sample.image[..., k : k + 4]) for k in range(0, sample.image.shape[2], 4)]
+    scaled = [cv2.resize(part, size, interpolation=way).reshape(size[1], size[0], -1) for part in parts]
+    image = np.concatenate(scaled, axis=-1)
     mask = cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(image, np.uint8), np.asarray(mask, np.uint8)
 

@@ -12,7 +12,7 @@ from ..scores import Scores
 from .checkpoint import save_checkpoint
 from .optimizers import averaged_weights
 from .runs import RunFolder
-from .validation import Validated
+from .validation import Validated, picture_of
 
 __all__ = ["Checkpoint", "Display", "History", "StepTimer", "TensorBoard", "Validation"]
 
@@ -126,8 +126,6 @@ class TensorBoard(keras.callbacks.Callback):
         self._writer = SummaryWriter(str(self.folder.tensorboard))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        from ..reports.overlays import overlay
-
         row = self.history_rows.rows[-1]
         for key, value in row.items():
             if key in ("epoch", "step"):
@@ -136,9 +134,8 @@ class TensorBoard(keras.callbacks.Callback):
             self._writer.add_scalar(f"{group}/{key.removeprefix('val_')}", value, epoch + 1)
         if self.validation is not None and ((epoch + 1) % self.every == 0 or epoch + 1 == self.epochs):
             for result in self.validation.results[: self.pictures]:
-                if result.probabilities.shape[-1] == 1:
-                    picture = overlay(result.sample.image, result.probabilities[..., 0], result.sample.mask)
-                    self._writer.add_image(f"validation/{result.sample.stem}", picture, epoch + 1, dataformats="HWC")
+                name = f"validation/{result.sample.stem}"
+                self._writer.add_image(name, picture_of(result), epoch + 1, dataformats="HWC")
         self._writer.flush()
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -1,5 +1,6 @@
 """The state that `--resume` needs: every variable of model and optimiser, and how far the run had got."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -58,5 +59,5 @@ def load_checkpoint(path: Path) -> tuple[int, list[np.ndarray[Any, Any]]]:
                 raise RunError(f"'{path}' was written by another version of roadseg")
             count = sum(name.startswith("v") for name in stored.files)
             return int(stored["epoch"]), [stored[f"v{k}"] for k in range(count)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"the saved state '{path}' is damaged: {error}") from error

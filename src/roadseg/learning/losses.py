@@ -132,7 +132,7 @@ def _weights(config: LossConfig, shares: Sequence[float]) -> list[float]:
     if config.road_weight != "auto":
         return [1.0] + [float(config.road_weight)] * (len(shares) - 1)
     if len(shares) == 2:
-        return [1.0, shares[0] / max(shares[1], floor)]
+        return [1.0, max(shares[0], floor) / max(shares[1], floor)]
     inverse = [1 / max(s, floor) for s in shares]
     pixel_mean = sum(w * s for w, s in zip(inverse, shares, strict=True))
     return [w / pixel_mean for w in inverse]

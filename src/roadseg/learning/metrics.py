@@ -47,9 +47,15 @@ class _Confusion(keras.metrics.Metric):
         return hit[start:], (ops.sum(m, axis=0) - hit)[start:], (ops.sum(m, axis=1) - hit)[start:]
 
     def _mean(self, above: Any, below: Any) -> Any:
-        """Mean of the fractions over the classes with anything to count; 0 when there is none."""
-        there = ops.cast(below > 0, "float32")
-        return ops.sum(above / ops.maximum(below, 1.0) * there) / ops.maximum(ops.sum(there), 1.0)
+        """Mean of the fractions over the classes that occur, in truth or as found: as in `roadseg.scores`.
+
+        1 when none occurs (no road in truth and none found), 0 before anything is seen.
+        """
+        tp, fp, fn = self._counts()
+        occurs = ops.cast(tp + fp + fn > 0, "float32")
+        count = ops.sum(occurs)
+        mean = ops.sum(above / ops.maximum(below, 1.0) * occurs) / ops.maximum(count, 1.0)
+        return ops.where(count > 0, mean, ops.cast(ops.sum(ops.convert_to_tensor(self.matrix)) > 0, "float32"))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classes": self.classes, "threshold": self.threshold}

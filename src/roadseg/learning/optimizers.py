@@ -19,6 +19,7 @@ class _WarmAverage:
             return
         t = ops.cast(self.iterations, "float32")  # type: ignore[attr-defined]
         decay = ops.minimum(self.ema_momentum, (1 + t) / (10 + t))  # type: ignore[attr-defined]
+        decay = ops.where(t > 0, decay, 0.0)  # the average begins as zeros: the first step replaces them
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):  # type: ignore[attr-defined]
             if average is not None:
                 average.assign(average + ops.cast(1 - decay, average.dtype) * (variable - average))

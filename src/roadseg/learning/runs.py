@@ -1,5 +1,6 @@
 """The run folder and the model file: what they hold, how they are written and found again."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -207,7 +208,7 @@ class RunFolder:
         """
         try:
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RunError(f"run '{self.path}' has no readable {name}: {error}") from error
 
     def write_split(self, split: Mapping[str, Any]) -> None:
@@ -232,3 +233,12 @@ class RunFolder:
 
     def clear_validation(self) -> None:
         shutil.rmtree(self.validation, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Take away what a run has written here that came to nothing, and the folder when nothing else is in it."""
+        for name in ("config.toml", "split.json", "history.csv", "metrics.json", "model.keras", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.tensorboard, self.checkpoint.parent, self.validation):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: something of the user's
+            self.path.rmdir()

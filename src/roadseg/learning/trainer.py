@@ -51,6 +51,20 @@ def pixel_statistics(samples: Sequence[Sample]) -> tuple[list[float], list[float
     return [float(m) for m in mean], [float(s) for s in np.sqrt(np.maximum(square - mean**2, 0))]
 
 
+def check_crop(config: Config) -> None:
+    """The crops must go through all poolings.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    crop, multiple = config.train.crop, 2**config.network.depth
+    if crop % multiple:
+        raise ConfigError(
+            f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: "
+            f"use {max(1, round(crop / multiple)) * multiple}"
+        )
+
+
 def class_shares(samples: Sequence[Sample], classes: int) -> list[float]:
     """Share of the pixels of each class."""
     counts = sum(np.bincount(s.mask.ravel(), minlength=classes)[:classes] for s in samples)
@@ -86,12 +100,7 @@ class Trainer:
             classes=list(self.dataset.classes),
             value_range=list(self.dataset.value_range or ()),
         )
-        crop, multiple = config.train.crop, 2**config.network.depth
-        if crop % multiple:
-            raise ConfigError(
-                f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: "
-                f"use {max(1, round(crop / multiple)) * multiple}"
-            )
+        check_crop(config)
         return msgspec.structs.replace(config, data=data)
 
     # === Building ===
@@ -266,27 +275,29 @@ class Trainer:
     def _fit(self, plan: Plan, finished: int, callbacks: list[Any]) -> None:
         if finished >= plan.epochs:
             return
-        with contextlib.closing(self._stream(finished * plan.steps_per_epoch, plan.steps)) as stream:  # type: ignore[type-var]
-            try:
-                self.model.fit(
-                    stream,
-                    initial_epoch=finished,
-                    epochs=plan.epochs,
-                    steps_per_epoch=plan.steps_per_epoch,
-                    callbacks=callbacks,
-                    shuffle=False,  # the stream has its own order
-                    verbose=0,
-                )
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                batch = self.config.train.batch
-                advice = (
-                    f"--set train.batch={batch // 2}"
-                    if batch > 1
-                    else f"--set train.crop={self.config.train.crop // 2}"
-                )
-                raise BackendError(f"out of memory in training with batch {batch}: try {advice}") from error
+        stream = self._stream(finished * plan.steps_per_epoch, plan.steps)
+        try:
+            self.model.fit(
+                stream,
+                initial_epoch=finished,
+                epochs=plan.epochs,
+                steps_per_epoch=plan.steps_per_epoch,
+                callbacks=callbacks,
+                shuffle=False,  # the stream has its own order
+                verbose=0,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            batch = self.config.train.batch
+            advice = (
+                f"--set train.batch={batch // 2}" if batch > 1 else f"--set train.crop={self.config.train.crop // 2}"
+            )
+            raise BackendError(f"out of memory in training with batch {batch}: try {advice}") from error
+        finally:
+            # After an interruption a thread of the backend may still be in it: it then ends when that thread lets go.
+            with contextlib.suppress(ValueError):
+                stream.close()  # type: ignore[attr-defined]
 
     def fit(self, resume: bool = False) -> bool:
         """Train to the end of the plan; return False when interrupted (the last finished epoch is kept).

@@ -12,7 +12,7 @@ from ..files import write_aside
 from ..imagery.dataset import Sample
 from ..scores import Scores, score_image
 
-__all__ = ["Validated", "labels_of", "validate", "write_pictures"]
+__all__ = ["Validated", "labels_of", "picture_of", "validate", "write_pictures"]
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,24 @@ def validate(
     return results
 
 
+def picture_of(result: Validated) -> NDArray[np.uint8]:
+    """The image (H, W, 3) uint8 with hits, misses and false alarms in colour; of several classes, right and wrong."""
+    from ..reports.overlays import overlay
+
+    p, truth = result.probabilities, result.sample.mask
+    if p.shape[-1] == 1:
+        return overlay(result.sample.image, p[..., 0], truth)
+    return overlay(result.sample.image, (p.argmax(-1) == truth).astype(np.float32), np.ones_like(truth))
+
+
 def write_pictures(folder: Path, results: Sequence[Validated], classes: tuple[str, ...]) -> None:
     """NAME.png (8-bit probability of the road, or the best class's) and NAME_overlay.png for each result."""
     from PIL import Image
 
-    from ..reports.overlays import overlay, probability_image
+    from ..reports.overlays import probability_image
 
     for result in results:
-        p = result.probabilities
-        road = p[..., 0] if p.shape[-1] == 1 else p.max(-1)
-        truth = result.sample.mask
-        if p.shape[-1] > 1:  # right and wrong, whatever the class
-            truth, shown = np.ones_like(truth), (p.argmax(-1) == truth).astype(np.float32)
-        else:
-            shown = road
-        for suffix, picture in (
-            ("", probability_image(road)),
-            ("_overlay", overlay(result.sample.image, shown, truth)),
-        ):
+        best = result.probabilities.max(-1)  # with two classes there is one: the road's
+        for suffix, picture in (("", probability_image(best)), ("_overlay", picture_of(result))):
             with write_aside(folder / f"{result.sample.stem}{suffix}.png") as aside:
                 Image.fromarray(picture).save(aside)

@@ -38,15 +38,19 @@ def plain_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """The same network with the same weights as plain Keras layers, computing in `dtype` ("float32" when None).
 
     What is saved must load in anybody's Keras: no layer of ours, and no mixed precision that the reader has not chosen.
+    In a model that computes in `dtype` already, the layers kept at another precision (the output) stay at it.
     """
+    policy = dtype or "float32"
+    kept = policy != "float32" and any(layer.dtype_policy.name == policy for layer in model.layers)
 
     def clone(layer: Any) -> Any:
         config = layer.get_config()
-        config["dtype"] = dtype or "float32"
+        if not kept:
+            config["dtype"] = policy
         kind = keras.layers.BatchNormalization if isinstance(layer, FastBatchNormalization) else type(layer)
         return kind.from_config(config)
 
-    bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimiser, which would be cloned too
+    bare = keras.Model(model.input, model.output, name=model.name)  # without the optimiser, which would be cloned too
     copy = keras.models.clone_model(bare, clone_function=clone)
     copy.set_weights([keras.ops.convert_to_numpy(w) for w in plain_weights(model)])
     return copy

@@ -22,7 +22,14 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
-        self.updates = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name="updates")
+        self.updates = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            autocast=False,  # bfloat16 cannot count beyond 256
+            name="updates",
+        )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not training or not self.trainable:

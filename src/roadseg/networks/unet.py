@@ -17,9 +17,8 @@ __all__ = ["unet"]
 def _activation(name: str, negative_slope: float, label: str) -> Any:
     if name == "leaky_relu":
         return layers.LeakyReLU(negative_slope=negative_slope, name=label)
-    known = [
-        n for n in dir(keras.activations) if not n.startswith("_") and n not in ("deserialize", "get", "serialize")
-    ]
+    other = ("deserialize", "get", "serialize", "glu", "threshold")  # glu halves the channels, threshold wants numbers
+    known = [n for n in dir(keras.activations) if not n.startswith("_") and n not in other]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known to Keras: {', '.join(known)}"
@@ -39,8 +38,8 @@ def unet(
     *,
     bands: int = 3,
     classes: int = 2,
-    width: int = 32,
-    depth: int = 4,
+    width: int = 16,
+    depth: int = 5,
     normalization: str = "batch",
     activation: str = "relu",
     negative_slope: float = 0.1,
@@ -73,9 +72,12 @@ def unet(
         ConfigError: an activation or initializer that Keras does not know.
     """
     try:
-        keras.initializers.get(initializer)
-    except ValueError as error:
-        raise ConfigError(f"network.initializer = '{initializer}': Keras knows no initializer of this name") from error
+        keras.initializers.get(initializer)((1, 1, 4, 4))
+    except Exception as error:  # no such name, or one that wants arguments or another shape
+        raise ConfigError(
+            f"network.initializer = '{initializer}': Keras knows no initializer of this name for convolutions: "
+            "use he_normal, glorot_uniform, orthogonal, ..."
+        ) from error
     bias = normalization == "none"
 
     def conv(x: Any, filters: int, label: str, size: int = 3) -> Any:
@@ -97,7 +99,13 @@ def unet(
     def up(x: Any, filters: int, label: str) -> Any:
         if upsampling == "transposed":
             return layers.Conv2DTranspose(filters, 2, strides=2, kernel_initializer=initializer, name=f"{label}_up")(x)
-        x = layers.UpSampling2D(interpolation=upsampling, name=f"{label}_up")(x)
+        x = layers.UpSampling2D(name=f"{label}_up")(x)
+        if upsampling == "bilinear":
+            # Keras' own (3.15) fails in TensorFlow where sizes are not known beforehand. The same by averages: over
+            # pixels that are doubled, (1, 2, 1) / 4 is three times the mean of three and once the pixel.
+            for axis, size in (("y", (3, 1)), ("x", (1, 3))):
+                mean3 = layers.AveragePooling2D(size, strides=1, padding="same", name=f"{label}_mean_{axis}")(x)
+                x = layers.Average(name=f"{label}_linear_{axis}")([mean3, mean3, mean3, x])
         return conv(x, filters, f"{label}_up", size=2)
 
     # === Pixels ===

@@ -1,0 +1,337 @@
+"""Every option of the network, through one battery; what is saved is plain Keras."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from battery import easy_batch, run_network_test, stored_layers
+from keras import ops
+
+from roadseg.config import NetworkConfig
+from roadseg.errors import ConfigError
+from roadseg.learning.runs import ModelInfo, save_model
+from roadseg.networks import FastBatchNormalization, build_network, plain_copy, plain_weights
+
+SMALL = {"width": 4, "depth": 2}
+
+# Few networks that have every option among them: small enough for every backend.
+COMBINED = [
+    ("batch, transposed, relu", {}, 3, 2),
+    (
+        "group, nearest, leaky relu, head, five bands, four classes",
+        {
+            "normalization": "group",
+            "upsampling": "nearest",
+            "activation": "leaky_relu",
+            "negative_slope": 0.3,
+            "head_width": 6,
+        },
+        5,
+        4,
+    ),
+    (
+        "layer, bilinear, elu, dropout, one band",
+        {"normalization": "layer", "upsampling": "bilinear", "activation": "elu", "dropout": 0.2, "dropout_levels": 1},
+        1,
+        2,
+    ),
+    ("no normalization, depth 1", {"normalization": "none", "depth": 1, "initializer": "glorot_uniform"}, 3, 4),
+]
+
+
+@pytest.mark.battery
+@pytest.mark.parametrize(("options", "bands", "classes"), [c[1:] for c in COMBINED], ids=[c[0] for c in COMBINED])
+def test_a_network_of_many_options_passes_the_battery(options, bands, classes, tmp_path):
+    run_network_test(NetworkConfig(**{**SMALL, **options}), tmp_path, bands=bands, classes=classes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalization": "group"},
+        {"normalization": "layer"},
+        {"normalization": "none"},
+        {"upsampling": "nearest"},
+        {"upsampling": "bilinear"},
+        {"activation": "leaky_relu", "negative_slope": 0.0},
+        {"activation": "swish"},
+        {"activation": "tanh"},
+        {"dropout": 0.5, "dropout_levels": 9},
+        {"head_width": 5},
+        {"depth": 3},
+        {"width": 6, "normalization": "group"},
+    ],
+    ids=str,
+)
+def test_each_option_alone_passes_the_battery(options, tmp_path):
+    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, **options}), tmp_path)
+
+
+@pytest.mark.parametrize(("bands", "classes"), [(1, 4), (5, 2)])
+def test_bands_and_classes_pass_the_battery(bands, classes, tmp_path):
+    run_network_test(NetworkConfig(width=4, depth=1), tmp_path, bands=bands, classes=classes)
+
+
+@pytest.mark.battery
+def test_a_network_built_in_bfloat16_is_saved_in_float32(tmp_path):
+    run_network_test(NetworkConfig(**SMALL), tmp_path, policy="mixed_bfloat16")
+
+
+LOAD_ALONE = """
+import sys, numpy as np, keras
+model = keras.saving.load_model(sys.argv[1])
+assert isinstance(model.input, keras.KerasTensor) and isinstance(model.output, keras.KerasTensor)
+found = model.predict(np.load(sys.argv[2]), verbose=0)
+assert isinstance(found, np.ndarray) and found.dtype == np.float32, type(found)
+np.save(sys.argv[3], found)
+assert not any(name.split(".")[0] == "roadseg" for name in sys.modules)
+"""
+
+
+def test_what_is_saved_loads_where_roadseg_is_not_known(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = build_network(NetworkConfig(**SMALL, dropout=0.3))
+    pixels, truth = easy_batch(16, 3, 2)
+    model.compile("adam", "binary_crossentropy")
+    for _ in range(3):
+        model.train_on_batch(pixels, truth)
+    plain = plain_copy(model)
+    path = tmp_path / "model.keras"
+    save_model(plain, path, ModelInfo())
+    np.save(tmp_path / "in.npy", pixels)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    arguments = [sys.executable, "-c", LOAD_ALONE, path, tmp_path / "in.npy", tmp_path / "out.npy"]
+    done = subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "UserWarning" not in done.stderr  # Keras complains when the structure of the inputs is not what it was
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), np.asarray(plain.predict_on_batch(pixels)), atol=1e-6)
+
+
+def test_the_classic_network_has_31_million_parameters():
+    classic = NetworkConfig(width=64, depth=4, normalization="none", upsampling="nearest")
+    assert 30.9e6 < build_network(classic).count_params() < 31.1e6
+
+
+def test_the_width_doubles_with_each_pooling():
+    model = build_network(NetworkConfig(width=4, depth=3))
+    widths = [model.get_layer(f"{name}b_conv").filters for name in ("down0", "down1", "down2", "bottom", "up2", "up0")]
+    assert widths == [4, 8, 16, 32, 16, 4]
+
+
+def test_dropout_lies_on_the_lowest_levels_of_the_way_down():
+    def dropped(**options):
+        model = build_network(NetworkConfig(width=2, depth=3, **options))
+        return [layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+    assert dropped() == []
+    assert dropped(dropout=0.5) == ["drop2", "drop3"]
+    assert dropped(dropout=0.5, dropout_levels=1) == ["drop3"]
+    assert dropped(dropout=0.5, dropout_levels=7) == ["drop0", "drop1", "drop2", "drop3"]
+
+
+@pytest.mark.battery
+def test_bilinear_upsampling_is_keras_own():
+    model = build_network(NetworkConfig(width=2, depth=1, upsampling="bilinear"))
+    layer = keras.layers.UpSampling2D(interpolation="bilinear")
+    x = np.random.default_rng(0).normal(0, 1, (2, 5, 7, 4)).astype(np.float32)
+    way = keras.Model(model.get_layer("up0_up").input, model.get_layer("up0_linear_x").output)
+    found, expected = (ops.convert_to_numpy(f(x)) for f in (way, layer))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_leaky_relu_takes_the_slope():
+    model = build_network(NetworkConfig(**SMALL, activation="leaky_relu", negative_slope=0.25))
+    assert {layer.negative_slope for layer in model.layers if isinstance(layer, keras.layers.LeakyReLU)} == {0.25}
+
+
+def test_pixels_are_normalised_inside_by_band():
+    model = build_network(NetworkConfig(**SMALL), bands=2, mean=[100, 10], std=[50, 0])
+    inside = keras.Model(model.input, model.get_layer("normalise").output)
+    found = np.asarray(inside.predict_on_batch(np.full((1, 4, 4, 2), 150, np.uint8)))
+    np.testing.assert_allclose(found[0, 0, 0], [1, 140], rtol=1e-6)  # a band of one value is not divided by 0
+
+
+def test_every_activation_that_is_let_through_gives_probabilities():
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.uint8)
+    names = [
+        n for n in dir(keras.activations) if not n.startswith("_") and n not in ("deserialize", "get", "serialize")
+    ]
+    refused = []
+    for name in names:
+        try:
+            model = build_network(NetworkConfig(width=2, depth=1, activation=name))
+        except ConfigError as error:
+            assert f"'{name}'" in str(error)
+            refused.append(name)
+            continue
+        assert tuple(model(pixels).shape) == (1, 4, 4, 1)
+    assert refused == ["glu", "threshold"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "unett"}, ["network.name = 'unett'", "unet"]),
+        ({"activation": "rellu"}, ["network.activation = 'rellu'", "did you mean 'relu'"]),
+        ({"activation": "serialize"}, ["network.activation"]),
+        ({"activation": ""}, ["network.activation = ''", "relu"]),
+        ({"initializer": "he_norma"}, ["network.initializer = 'he_norma'"]),
+        ({"initializer": "identity"}, ["network.initializer = 'identity'"]),
+        ({"initializer": "constant"}, ["network.initializer = 'constant'"]),
+    ],
+    ids=str,
+)
+def test_an_unknown_name_is_an_error_that_says_the_key(options, words):
+    with pytest.raises(ConfigError) as caught:
+        build_network(NetworkConfig(**{**SMALL, **options}))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.battery
+def test_the_same_seed_gives_the_same_weights():
+    def weights(seed):
+        keras.utils.set_random_seed(seed)
+        return np.concatenate([w.ravel() for w in build_network(NetworkConfig(width=2, depth=1)).get_weights()])
+
+    np.testing.assert_array_equal(weights(1), weights(1))
+    assert not np.array_equal(weights(1), weights(2))
+
+
+@pytest.mark.battery
+def test_a_copy_in_bfloat16_keeps_its_probabilities_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_network(NetworkConfig(**SMALL))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    shadow = plain_copy(model, "mixed_bfloat16")
+    assert not any(isinstance(layer, FastBatchNormalization) for layer in shadow.layers)
+    for name in ("normalise", "logits", "probability"):
+        assert shadow.get_layer(name).dtype_policy.name == "float32"
+    assert shadow.get_layer("down0a_conv").dtype_policy.name == "mixed_bfloat16"
+    pixels = easy_batch(16, 3, 2)[0]
+    found = shadow(pixels)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(model(pixels)), atol=0.02)
+
+
+@pytest.mark.battery
+def test_a_plain_copy_can_be_made_in_another_precision():
+    model = build_network(NetworkConfig(**SMALL))
+    half = plain_copy(model, "mixed_bfloat16")
+    assert half.get_layer("down0a_conv").compute_dtype == "bfloat16"
+    assert plain_copy(half).get_layer("down0a_conv").compute_dtype == "float32"
+
+
+@pytest.mark.battery
+def test_training_changes_a_copy_no_more():
+    model = build_network(NetworkConfig(**SMALL))
+    copy = plain_copy(model)
+    before = [w.copy() for w in copy.get_weights()]
+    model.compile("sgd", "binary_crossentropy")
+    pixels, truth = easy_batch(16, 3, 2)
+    model.train_on_batch(pixels, truth)
+    assert any(not np.array_equal(a, b) for a, b in zip(plain_weights(model), copy.get_weights(), strict=True))
+    for a, b in zip(before, copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_saved_network_is_named_and_holds_its_statistics(tmp_path):
+    model = plain_copy(build_network(NetworkConfig(**SMALL), mean=[1, 2, 3], std=[4, 5, 6]))
+    save_model(model, tmp_path / "m.keras", ModelInfo())
+    layers, _ = stored_layers(Path(tmp_path / "m.keras"))
+    rescaling = next(layer for layer in layers if layer["class_name"] == "Rescaling")
+    assert rescaling["config"]["scale"] == [1 / 4, 1 / 5, 1 / 6]
+
+
+# === Batch normalisation ===
+
+
+def _norm_pair(**options):
+    ours = FastBatchNormalization(momentum=0.9, epsilon=1e-3, **options)
+    keras_own = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, **options)
+    for layer in (ours, keras_own):
+        layer.build((None, 8, 8, 5))
+        layer.gamma.assign([1.5, 0.5, 1, 2, -1])
+        layer.beta.assign([0, 1, 2, 3, 4])
+    return ours, keras_own
+
+
+@pytest.mark.battery
+def test_batch_normalisation_trains_as_keras_own():
+    ours, keras_own = _norm_pair()
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(3, 2, (2, 8, 8, 5)).astype(np.float32)
+        a, b = (ops.convert_to_numpy(layer(x, training=True)) for layer in (ours, keras_own))
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.battery
+def test_gradients_of_batch_normalisation_are_keras_own():
+    from battery import gradient
+
+    ours, keras_own = _norm_pair()
+    rng = np.random.default_rng(1)
+    x, weight = (rng.normal(1, 2, (2, 8, 8, 5)).astype(np.float32) for _ in range(2))
+
+    def slope(layer):
+        if keras.config.backend() != "jax":
+            return gradient(lambda z: ops.sum(layer(z, training=True) * weight), x)
+
+        def value(z):  # JAX differentiates what has no state
+            out, _ = layer.stateless_call(layer.trainable_variables, layer.non_trainable_variables, z, training=True)
+            return ops.sum(out * weight)
+
+        return gradient(value, x)
+
+    np.testing.assert_allclose(slope(ours), slope(keras_own), atol=1e-4)
+
+
+@pytest.mark.battery
+def test_batch_normalisation_infers_as_keras_own():
+    ours, keras_own = _norm_pair()
+    for layer in (ours, keras_own):
+        layer.moving_mean.assign([1, 2, 3, 4, 5])
+        layer.moving_variance.assign([1, 4, 9, 0.5, 0])
+    x = np.random.default_rng(2).normal(3, 2, (2, 8, 8, 5)).astype(np.float32)
+    for options in ({}, {"training": False}):
+        a, b = (ops.convert_to_numpy(layer(x, **options)) for layer in (ours, keras_own))
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    ours.trainable = False  # frozen: the moving statistics are used, and stay
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(x, training=True)), a, atol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(ours.moving_mean), [1, 2, 3, 4, 5])
+
+
+@pytest.mark.battery
+def test_moving_statistics_warm_up_and_then_follow_by_the_momentum():
+    ours, _ = _norm_pair()
+    rng = np.random.default_rng(3)
+    mean, variance = np.zeros(5), np.ones(5)
+    for t in range(100):
+        x = rng.normal(t % 7, 1 + t % 3, (2, 8, 8, 5)).astype(np.float32)
+        ours(x, training=True)
+        follow = 1 - min(0.9, (1 + t) / (10 + t))
+        mean += follow * (x.mean((0, 1, 2)) - mean)
+        variance += follow * (x.var((0, 1, 2)) - variance)
+    np.testing.assert_allclose(ops.convert_to_numpy(ours.moving_mean), mean, rtol=1e-4, atol=1e-4)
+    # The fused op gives the unbiased variance: 128 pixels
+    np.testing.assert_allclose(ops.convert_to_numpy(ours.moving_variance), variance, rtol=1.5 / 128)
+
+
+@pytest.mark.battery
+def test_statistics_in_bfloat16_are_counted_and_kept_in_float32():
+    layer = FastBatchNormalization(momentum=0.98, dtype="mixed_bfloat16")
+    x = np.random.default_rng(4).normal(0, 1, (1, 2, 2, 3)).astype(np.float32)
+    layer(x, training=True)
+    layer.updates.assign(600.0)
+    for _ in range(3):
+        out = layer(x, training=True)
+    assert keras.backend.standardize_dtype(out.dtype) == "bfloat16"
+    assert float(ops.convert_to_numpy(layer.updates)) == 603
+    assert keras.backend.standardize_dtype(layer.moving_mean.dtype) == "float32"
