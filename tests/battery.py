@@ -37,6 +37,11 @@ __all__ = [
     "stored_layers",
 ]
 
+if keras.config.backend() == "jax":  # it would optimise for longer than these networks are trained
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+
 # === Networks ===
 
 
@@ -75,8 +80,8 @@ def run_network_test(
 ) -> Path:
     """Everything a network must do, however it is configured; gives the `.keras` file that was saved on the way.
 
-    It takes uint8 of several sizes and gives float32 probabilities; training lowers the loss of an easy target; its plain
-    copy computes the same; the saved file holds Keras' own layers in float32 alone, and comes back as it was.
+    It takes uint8 of several sizes and gives float32 probabilities; training lowers the loss of an easy target; its
+    plain copy computes the same; the saved file holds Keras' own layers in float32 alone, and comes back as it was.
     """
     keras.utils.set_random_seed(3)
     before = keras.config.dtype_policy()

@@ -95,7 +95,7 @@ def test_metrics_json_has_the_contracts_keys_and_agrees_with_the_last_epoch(shar
     last = rows_of(run)[-1]
     for score in ("pixel_f1", "pixel_accuracy", "patch_accuracy"):  # model.keras is what the last epoch was scored with
         assert metrics[score] == pytest.approx(float(last[f"val_{score}"]), abs=2e-6)
-    assert set(metrics["images"]) == {"scene_002", "scene_006"} or len(metrics["images"]) == 2
+    assert len(metrics["images"]) == 2
 
 
 def test_model_keras_loads_in_plain_keras_in_float32(shared: Shared) -> None:
@@ -129,7 +129,7 @@ def test_the_event_file_has_scalars_and_pictures(shared: Shared) -> None:
     _, run = shared
     scalars, pictures = events_of(run)
     assert scalars["training/loss"] == [1, 2] and scalars["validation/pixel_f1"] == [1, 2]
-    assert {name for name in pictures} == {f"validation/{p.stem}" for p in (run / "validation").glob("scene_???.png")}
+    assert set(pictures) == {f"validation/{p.stem}" for p in (run / "validation").glob("scene_???.png")}
 
 
 def events_of(run: Path) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -172,7 +172,8 @@ def test_validation_pictures_are_the_probabilities_and_an_overlay(shared: Shared
 def test_the_report_is_one_file_with_the_scores(shared: Shared) -> None:
     _, run = shared
     text = (run / "report.html").read_text()
-    assert "<html" in text and "data:image/" in text and "http" not in text.replace("http://www.w3.org", "")
+    assert "<html" in text and "data:image/" in text
+    assert "://" not in text.replace("http://www.w3.org/", "")  # nothing is fetched from elsewhere
 
 
 def test_a_run_folder_can_be_moved(

@@ -47,8 +47,8 @@ _HOMES = {
     "RoadsegWarning": "errors",
     "Run": "api",
     "RunError": "errors",
-    "compare": "api",
-    "evaluate": "api",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
     "load": "api",
     "load_config": "config",
     "make_scene": "imagery.scenes",
@@ -60,7 +60,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from .api import Run, compare, evaluate, load, predict, train
+    from .api import Run, load, predict, train
     from .config import Config, load_config
     from .errors import (
         ConfigError,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         RoadsegWarning,
         RunError,
     )
+    from .evaluation import compare, evaluate
     from .imagery.dataset import open_dataset
     from .imagery.scenes import make_scene
     from .roads.submission import unsubmit, write_submission

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .config import Config, PredictConfig
-from .errors import ConfigError, DataError, ModelError, OutputError, RoadsegWarning, RunError
+from .errors import ConfigError, ModelError, OutputError, RoadsegWarning
 
 if TYPE_CHECKING:
     from .imagery.dataset import Dataset
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .inference.outputs import Progress, Summary
     from .inference.predictor import Predictor
 
-__all__ = ["Run", "check_place", "compare", "describe_training", "evaluate", "load", "predict", "resume", "train"]
+__all__ = ["Run", "check_place", "describe_training", "load", "predict", "resume", "train"]
 
 
 @dataclass(frozen=True)
@@ -285,12 +285,15 @@ def _report_duplicates(trainer: Any) -> None:
         shown = ", ".join(f"{a} = {b}" if kind == "same" else f"{a} ~ {b}" for a, b, kind in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         warnings.warn(
-            f"{len(found)} training images are the same (=) or nearly the same (~) as validation images: "
-            f"{shown}{more}. "
+            f"training and validation share {_count(len(found), 'picture')} (= the same, ~ nearly): {shown}{more}. "
             "Scores will be too good: keep them on one side with --group or --val-names",
             RoadsegWarning,
             stacklevel=3,
         )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("s" if n != 1 else "")
 
 
 def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
@@ -307,7 +310,7 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
     write_report(folder.path)
     if not complete:
         raise KeyboardInterrupt(
-            f"kept {metrics['epochs']} finished epochs in '{folder.path}' (model.keras is theirs); go on with --resume"
+            f"kept what {_count(metrics['epochs'], 'finished epoch')} learnt in '{folder.path}'; go on with --resume"
         )
     return Run(folder.path, metrics)
 
@@ -342,99 +345,3 @@ def predict(
     places = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     jobs = plan_outputs([Path(p) for p in places], Path(out), probabilities)
     return run_jobs(load(model, tta=tta, threshold=threshold, config=config), jobs, Path(out), progress)
-
-
-def evaluate(
-    model: Path | str,
-    dataset: Path | str,
-    *,
-    tta: bool = False,
-    threshold: float | None = None,
-    include_trained: bool = False,
-    skip_bad: bool = False,
-) -> dict[str, Any]:
-    """Scores of a model on labelled images, pooled over all pixels and patches, beside the all-background baseline.
-
-    Images that the model was trained on (by content) are left out unless `include_trained`; how many is in the answer.
-
-    Raises:
-        ModelError: the model's classes or bands are not the dataset's.
-        DataError: no image is left.
-    """
-    from .config import DataConfig
-    from .imagery.dataset import open_dataset
-    from .learning.runs import find_model, read_info
-    from .learning.validation import validate
-    from .scores import Scores
-
-    info = read_info(find_model(model))
-    several = list(info.classes) if len(info.classes) > 2 else []  # of two, the dataset says itself how it shows them
-    data = DataConfig(bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=several)
-    opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
-    if len(opened.classes) != len(info.classes):
-        raise ModelError(f"the model has {len(info.classes)} classes, dataset '{dataset}' has {len(opened.classes)}")
-    seen = set(info.trained_on)
-    skipped = sum(found in seen for found in opened.hashes)
-    chosen = [k for k, found in enumerate(opened.hashes) if include_trained or found not in seen]
-    if not chosen:
-        raise DataError(
-            f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
-        )
-    predictor = load(model, tta=tta, threshold=threshold)
-    limit = predictor.info.threshold
-    parts: dict[str, Any] = {}
-    for index in chosen:
-        (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
-        parts[result.sample.stem] = result.scores
-    total = Scores.pool(parts.values(), len(info.classes))
-    scores = total.to_dict()
-    if len(info.classes) > 2:
-        scores["class_iou"] = dict(zip(info.classes, total.class_iou(), strict=True))
-    return scores | {
-        "threshold": limit,
-        "tta": predictor.tta,
-        "n_trained_on": skipped,
-        "trained_on_included": include_trained and skipped > 0,
-        "images": {stem: part.to_dict() for stem, part in parts.items()},
-    }
-
-
-def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
-    """Two or more runs image by image, on the validation images that all of them have: paired differences to the first.
-
-    Raises:
-        RunError: fewer than two runs, or no image in common.
-    """
-    import statistics
-
-    from .learning.runs import RunFolder
-
-    if len(runs) < 2:
-        raise RunError("give at least two runs to compare")
-    folders = [RunFolder.open(run) for run in runs]
-    tables = [folder.read_json("metrics.json").get("images", {}) for folder in folders]
-    splits = [
-        {item["stem"]: item["hash"] for item in folder.read_json("split.json").get("val", [])} for folder in folders
-    ]
-    common = [stem for stem in tables[0] if all(stem in t for t in tables) and len({s.get(stem) for s in splits}) == 1]
-    if not common:
-        raise RunError(
-            "these runs have no validation image in common: train them with the same split (--fold, --val-names)"
-        )
-    answer: dict[str, Any] = {"images": len(common), "runs": {}}
-    for run, table in zip(runs, tables, strict=True):
-        entry: dict[str, Any] = {}
-        for score in ("pixel_f1", "pixel_iou", "pixel_accuracy", "patch_accuracy", "patch_f1"):
-            if any(table[stem].get(score) is None or tables[0][stem].get(score) is None for stem in common):
-                continue
-            values = [table[stem][score] for stem in common]
-            gaps = [table[stem][score] - tables[0][stem][score] for stem in common]
-            entry[score] = {
-                "mean": statistics.fmean(values),
-                "difference": statistics.fmean(gaps),
-                "sd_of_difference": statistics.stdev(gaps) if len(gaps) > 1 else None,
-                "better": sum(g > 0 for g in gaps),
-                "worse": sum(g < 0 for g in gaps),
-            }
-        answer["runs"][str(run)] = entry
-    return answer

@@ -146,7 +146,7 @@ class PredictConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration. `Config()` is the default recipe."""
 
-    data: DataConfig = DataConfig()
+    data: DataConfig = msgspec.field(default_factory=DataConfig)  # it holds lists
     perturb: PerturbConfig = PerturbConfig()
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()
@@ -230,7 +230,8 @@ def read_config(
     Raises:
         ConfigError: unknown key (the nearest is suggested), wrong type, value out of range.
     """
-    merged: dict[str, Any] = _merge({}, tables or {})
+    # From the defaults: to set one key of an effect leaves its other one as the section, not the type, has it.
+    merged: dict[str, Any] = _merge(Config().to_dict(), tables or {})
     config = _convert(merged, source)  # first: what is wrong in a file is not blamed on --set
     for text in assignments:
         _check_keys(Config, _assignment(text), "", f"--set {text}")

@@ -1,11 +1,13 @@
 """The whole job on made scenes: dataset, training, evaluation, prediction, submission, picture sheet."""
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import RunError
+from .errors import ConfigError, RoadsegError, RunError
 from .files import make_folder
 
 __all__ = ["run_demo"]
@@ -21,25 +23,37 @@ def run_demo(out: Path | str, minutes: float = 3.0, seed: int = 0) -> dict[str, 
 
     Raises:
         RunError: `out` is there already and not empty.
+        RoadsegError: training is not possible; the made scenes are taken away again.
     """
     from PIL import Image
 
-    from . import api
+    from . import api, evaluation
+    from .backend import choose_backend
     from .imagery.scenes import write_scenes
     from .reports.sheets import prediction_sheet, save_png
     from .roads.submission import write_submission
 
     out = Path(out)
     if out.is_dir() and any(out.iterdir()):
-        raise RunError(f"'{out}' is not empty: give another --out")
+        raise RunError(f"'{out}' is not empty: remove it, or give another --out")
+    if not 0 < minutes < 1e6:
+        raise ConfigError(f"--minutes {minutes:g}: a number above 0")
+    choose_backend()  # there may be none, and then there is nothing to make scenes for
     make_folder(out)
     print(f"1. making {SCENES} scenes to learn from and {UNSEEN} to be tested on", flush=True)
     scenes = write_scenes(out / "scenes", SCENES, seed=seed)
     unseen = write_scenes(out / "unseen", UNSEEN, seed=seed + 1)
     print(f"2. training for {minutes:g} minutes", flush=True)
-    run = api.train(scenes, out / "run", minutes=minutes, seed=seed)
+    try:
+        run = api.train(scenes, out / "run", minutes=minutes, seed=seed)
+    except RoadsegError:
+        for made in (scenes, unseen):
+            shutil.rmtree(made, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a run that was begun stays
+            out.rmdir()
+        raise
     print("3. scoring on the unseen scenes", flush=True)
-    scores = api.evaluate(run.path, unseen)
+    scores = evaluation.evaluate(run.path, unseen)
     print("4. predicting them", flush=True)
     api.predict(run.path, unseen / "images", out / "masks", probabilities=True)
     print("5. writing a submission of 16x16 patches", flush=True)

@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Print a table: mean over the images, paired difference to the first run."""
-    from .. import api
+    from .. import evaluation
 
-    result = api.compare(args.runs)
+    result = evaluation.compare(args.runs)
     if args.json:
         print(json.dumps(result, indent=2), flush=True)
         return 0

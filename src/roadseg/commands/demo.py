@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int | None:
     from ..errors import ConfigError
     from .train import scores_line
 
-    if args.seed < 0:
-        raise ConfigError(f"--seed {args.seed}: 0 or more")
+    if not 0 <= args.seed < 2**32 - 1:  # the unseen scenes take the next one
+        raise ConfigError(f"--seed {args.seed}: expected 0..{2**32 - 2}")
     made = run_demo(args.out, args.minutes, args.seed)
     print(f"\n{made['scores']['n_images']} unseen scenes: {scores_line(made['scores'])}\n")
     print("what was made:")

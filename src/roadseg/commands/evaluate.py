@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Score and print."""
-    from .. import api
+    from .. import evaluation
     from .train import scores_line
 
-    result = api.evaluate(
+    result = evaluation.evaluate(
         args.model,
         args.dataset,
         tta=args.tta,

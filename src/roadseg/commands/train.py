@@ -127,7 +127,7 @@ def _check_afterwards(args: argparse.Namespace) -> None:
 def _print_scores(result: "api.Run") -> None:  # type: ignore[name-defined]  # noqa: F821
     m = result.metrics
     if m.get("n_images"):
-        print(f"{m['n_images']} validation images: " + scores_line(m), flush=True)
+        print(f"{m['n_images']} validation image{'s' if m['n_images'] != 1 else ''}: " + scores_line(m), flush=True)
     print(f"run -> {result.path}  (model.keras, report.html, validation/)", flush=True)
 
 

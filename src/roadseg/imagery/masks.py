@@ -154,7 +154,8 @@ def find_coding(
     if len(found) == 1:
         what = "empty" if high == 0 else "full"
         raise DataError(
-            f"every mask is {what}: all {len(sets)} hold the value {high:g} alone; draw or export them again"
+            f"every mask is {what}: all {len(sets)} hold the value {high:g} alone, '{min(sets)}' for one; "
+            "draw or export them again"
         )
     if low < 0:
         raise _odd(sets, [v for v in found if v < 0], "a negative value is no class")
@@ -209,6 +210,10 @@ def _no_coding(sets: Mapping[str, Histogram], found: Sequence[float]) -> DataErr
     if len(found) < MIN_SOFT and len(small_values) >= 2 and len(small_values) < len(found):
         hint = f"the others are {_list(small_values)}; there is no 'ignore' value: give those pixels a class"
         return _odd(sets, [v for v in found if v > MAX_INDEX], hint)
+    usual = [v for v in found if 2 * sum(v in h for h in sets.values()) > len(sets)]
+    if len(usual) == 2 and usual[0] == 0:
+        rare = [v for v in found if v not in usual]
+        return _odd(sets, rare, f"expected {_list(usual)}, as in most masks: correct it or export it again")
     hint = "expected 0/1, 0/255, soft grey 0..255 or class indices 0, 1, 2, ...: convert them, or name the classes"
     return _odd(sets, [v for v in found if v != 0], hint)
 

@@ -34,6 +34,13 @@ def _draw(effect: Effect, rng: np.random.Generator, *, signed: bool = True) -> f
     return float(value) if happens else 0.0
 
 
+def _draw_pair(effect: Effect, rng: np.random.Generator) -> tuple[float, float]:
+    """Two strengths for x and y that happen together: `probability` is the image's, not each direction's."""
+    happens = rng.random() < effect.probability
+    x, y = rng.uniform(-1, 1, 2) * effect.strength
+    return (float(x), float(y)) if happens else (0.0, 0.0)
+
+
 def reflect(coordinates: Floats, size: int) -> Floats:
     """Coordinates folded back into [0, size - 1] at the borders as often as needed, border pixels not doubled."""
     if size == 1:
@@ -73,9 +80,9 @@ def coordinate_map(
     mirrored = rng.random() < config.flip.probability
     angle = math.radians(_draw(config.rotation, rng))
     zoom = math.exp(_draw(config.scale, rng))
-    shear_x, shear_y = (math.tan(math.radians(_draw(config.shear, rng))) for _ in range(2))
-    shift_x, shift_y = (_draw(config.translation, rng) * crop for _ in range(2))
-    tilt_x, tilt_y = (_draw(config.perspective, rng) for _ in range(2))
+    shear_x, shear_y = (math.tan(math.radians(degrees)) for degrees in _draw_pair(config.shear, rng))
+    shift_x, shift_y = (share * crop for share in _draw_pair(config.translation, rng))
+    tilt_x, tilt_y = _draw_pair(config.perspective, rng)
     bend = _draw(config.elastic, rng, signed=False)
     field = rng.integers(2**32)  # a generator of its own: the colours, drawn later, do not depend on `bend`
 

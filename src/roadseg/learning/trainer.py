@@ -150,13 +150,14 @@ class Trainer:
 
         path = find_model(init)
         theirs = {w.path: w for w in load_model(path).weights}
-        taken = 0
+        taken = kernels = 0
         for weight in self.model.weights:
             other = theirs.get(weight.path)
             if other is not None and tuple(other.shape) == tuple(weight.shape):
                 weight.assign(self.keras_numpy(other))
                 taken += 1
-        if not taken:
+                kernels += len(weight.shape) == 4
+        if not kernels:  # the bias of the one output agrees between any two networks
             raise ModelError(
                 f"--init {init}: no layer of it has the name and shape of one of this network: "
                 "use the same network settings"
@@ -267,7 +268,13 @@ class Trainer:
         from .validation import validate
 
         predict = self.config.predict
-        return validate(predictor, samples, self.classes, predict.threshold, predict.patch_threshold, self.loss)
+        try:
+            return validate(predictor, samples, self.classes, predict.threshold, predict.patch_threshold, self.loss)
+        except BackendError as error:
+            raise BackendError(
+                f"out of memory in validation: try --set predict.batch={max(1, predict.batch // 2)}"
+                f" or --set predict.window={max(64, predict.window // 2)}"
+            ) from error
 
     def _stream(self, start: int, stop: int) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
         return prefetch(self.batches, start, stop)
@@ -286,6 +293,8 @@ class Trainer:
                 shuffle=False,  # the stream has its own order
                 verbose=0,
             )
+        except BackendError:  # of the validation after an epoch, with its own advice
+            raise
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,8 @@ def unet(
 
     def drop(x: Any, level: int) -> Any:
         if dropout > 0 and level > depth - dropout_levels:
-            x = layers.Dropout(dropout, name=f"drop{level}")(x)
+            # A seed, drawn from the run's own: without one Keras on PyTorch takes a state that no checkpoint holds.
+            x = layers.Dropout(dropout, seed=random.randrange(2**31), name=f"drop{level}")(x)
         return x
 
     def up(x: Any, filters: int, label: str) -> Any:

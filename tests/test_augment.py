@@ -1,0 +1,332 @@
+"""Every perturbation through one battery: image and mask move together, nothing comes from nowhere, the seed is all."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from battery import EFFECTS, GEOMETRIC, NOTHING, blobs, only, run_perturbation_test
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roadseg.config import Chance, Effect, PerturbConfig
+from roadseg.learning.augment import Perturbation, coordinate_map, perturb_colours, reflect, sample
+
+COLOURS = tuple(name for name in EFFECTS if name not in GEOMETRIC)
+SCALED = tuple(name for name in EFFECTS if name != "flip")
+
+
+def always(config: PerturbConfig) -> PerturbConfig:
+    """Every effect of `config`, with certainty."""
+    return msgspec.structs.replace(
+        config, **{name: msgspec.structs.replace(getattr(config, name), probability=1.0) for name in EFFECTS}
+    )
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_each_perturbation_alone_passes_the_battery(name):
+    run_perturbation_test(only(name))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_each_perturbation_at_four_times_its_strength_passes_the_battery(name):
+    run_perturbation_test(only(name, strength=4), seeds=range(5))
+
+
+@pytest.mark.parametrize("crop", [16, 50, 97])
+def test_the_default_perturbations_together_pass_the_battery(crop):
+    run_perturbation_test(PerturbConfig(), crop=crop, seeds=range(8))
+
+
+def test_all_perturbations_with_certainty_pass_the_battery():
+    run_perturbation_test(always(PerturbConfig()), seeds=range(8))
+    run_perturbation_test(only(*EFFECTS, strength=3), seeds=range(8))
+
+
+def test_no_perturbation_passes_the_battery():
+    run_perturbation_test(NOTHING)
+    run_perturbation_test(PerturbConfig(enabled=False))
+
+
+# === Off ===
+
+
+def numbered(height: int, width: int) -> np.ndarray:
+    """An image whose pixels say where they are."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows % 256, columns % 256, rows // 256 + 16 * (columns // 256)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("config", [PerturbConfig(enabled=False), NOTHING], ids=["disabled", "probability 0"])
+def test_without_perturbation_a_crop_is_a_piece_of_the_image(config):
+    image = numbered(70, 600)
+    mask = blobs(70, 600)
+    lefts = set()
+    for seed in range(60):
+        pixels, truth = Perturbation(config, 64)(image, mask, np.random.default_rng(seed))
+        top, left = int(pixels[0, 0, 0]), int(pixels[0, 0, 1]) + 256 * (int(pixels[0, 0, 2]) // 16)
+        np.testing.assert_array_equal(pixels, image[top : top + 64, left : left + 64])
+        np.testing.assert_array_equal(truth, mask[top : top + 64, left : left + 64])
+        lefts.add(left)
+    assert len(lefts) > 45 and min(lefts) < 60 and max(lefts) > 480
+
+
+def test_probability_zero_is_off_to_the_byte():
+    strong = msgspec.structs.replace(
+        NOTHING, **{name: Effect(strength=9.0, probability=0.0) for name in SCALED if name != "flip"}
+    )
+    for shape in ((90, 80), (40, 100), (33, 20)):
+        for seed in range(10):
+            image, mask = numbered(*shape), blobs(*shape)
+            first, *others = [
+                Perturbation(c, 48)(image, mask, np.random.default_rng(seed))
+                for c in (PerturbConfig(enabled=False), NOTHING, strong)
+            ]
+            for other in others:
+                np.testing.assert_array_equal(other[0], first[0])
+                np.testing.assert_array_equal(other[1], first[1])
+
+
+def test_mirroring_alone_keeps_whole_pixels():
+    image = numbered(60, 60)
+    for seed in range(10):
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        mirrored = Perturbation(only("flip"), 48)(image, blobs(60, 60), rng)
+        plain = Perturbation(NOTHING, 48)(image, blobs(60, 60), same)
+        np.testing.assert_array_equal(mirrored[0], plain[0][:, ::-1])
+        np.testing.assert_array_equal(mirrored[1], plain[1][:, ::-1])
+
+
+def test_every_place_is_as_likely_as_any_other():
+    image = numbered(20, 20)
+    act = Perturbation(PerturbConfig(enabled=False), 16)
+    found = [act(image, image[..., 0] * 0, np.random.default_rng(seed))[0][0, 0, :2] for seed in range(1000)]
+    for axis in (0, 1):
+        counts = np.bincount([int(f[axis]) for f in found], minlength=5)
+        assert len(counts) == 5 and counts.min() > 150 and counts.max() < 250
+
+
+@pytest.mark.parametrize("shape", [(30, 200), (64, 20), (7, 9), (1, 64)])
+def test_an_image_smaller_than_the_crop_is_reflected_about_its_border_pixels(shape):
+    image = numbered(*shape)
+    pixels, _ = Perturbation(PerturbConfig(enabled=False), 64)(image, image[..., 0] * 0, np.random.default_rng(3))
+    missing = [max(0, 64 - side) for side in shape]
+    pad = [(m - m // 2, m // 2) for m in missing]
+    wide = np.pad(image, [*pad, (0, 0)], mode="reflect")
+    if shape[1] > 64:
+        left = int(pixels[0, 0, 1])
+        wide = wide[:, left : left + 64]
+    np.testing.assert_array_equal(pixels, wide)
+
+
+# === Chance and strength ===
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("probability", [0.3, 1.0])
+def test_an_effect_happens_as_often_as_it_should(name, probability):
+    image = np.random.default_rng(1).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    config = only(name, strength=8, probability=probability)
+    happened = 0
+    for seed in range(200):
+        pixels, _ = Perturbation(config, 48)(image, image[..., 0] * 0, np.random.default_rng(seed))
+        happened += not np.array_equal(pixels, image)
+    assert 200 * probability - 20 <= happened <= 200 * probability + 20
+
+
+def strength_of(config: PerturbConfig, seed: int) -> float:
+    """How far an image of the crop's size is changed: mean move in pixels plus mean change in value."""
+    x, y = coordinate_map(config, (64, 64), 64, np.random.default_rng(seed))
+    v, u = np.mgrid[:64, :64]
+    inside = slice(20, 44), slice(20, 44)  # nothing is reflected here
+    moved = float(np.mean(np.hypot(x - u, y - v)[inside]))
+    image = np.random.default_rng(0).integers(80, 176, (64, 64, 3)).astype(np.uint8)
+    painted = perturb_colours(image, config, np.random.default_rng(seed))
+    return moved + float(np.mean(np.abs(painted.astype(float) - image)))
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_twice_the_strength_changes_more(name):
+    weak, strong = ([strength_of(only(name, strength=s), seed) for seed in range(12)] for s in (0.3, 0.6))
+    assert all(w <= s for w, s in zip(weak, strong, strict=True))
+    assert 1.3 * np.mean(weak) < np.mean(strong)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_strength_zero_changes_nothing(name):
+    none = msgspec.structs.replace(NOTHING, **{name: Effect(strength=0.0, probability=1.0)})
+    assert all(strength_of(none, seed) == 0 for seed in range(3))
+
+
+def angle_of(config: PerturbConfig, seed: int) -> float:
+    x, y = coordinate_map(config, (1000, 1000), 32, np.random.default_rng(seed))
+    return math.degrees(math.atan2(y[16, 20] - y[16, 16], x[16, 20] - x[16, 16]))
+
+
+def test_rotation_reaches_every_angle():
+    angles = [angle_of(only("rotation"), seed) for seed in range(1500)]
+    counts, _ = np.histogram(angles, bins=36, range=(-180, 180))
+    assert counts.min() > 15 and counts.sum() == 1500
+
+
+def test_rotation_stays_within_its_strength():
+    narrow = msgspec.structs.replace(NOTHING, rotation=Effect(strength=30.0))
+    angles = [angle_of(narrow, seed) for seed in range(300)]
+    assert -30 <= min(angles) < -27 and 27 < max(angles) <= 30
+
+
+def test_scale_is_symmetric_in_its_logarithm():
+    config = msgspec.structs.replace(NOTHING, scale=Effect(strength=0.5))
+    factors = []
+    for seed in range(300):
+        x, _ = coordinate_map(config, (1000, 1000), 33, np.random.default_rng(seed))
+        factors.append(math.log(x[0, 32] - x[0, 0]) - math.log(32))
+    assert -0.5 <= min(factors) < -0.45 and 0.45 < max(factors) <= 0.5 and abs(np.mean(factors)) < 0.05
+
+
+def test_translation_is_a_share_of_the_crop():
+    config = msgspec.structs.replace(NOTHING, translation=Effect(strength=0.25))
+    x, y = zip(
+        *((m[20, 20] for m in coordinate_map(config, (41, 41), 41, np.random.default_rng(s))) for s in range(200)),
+        strict=True,
+    )
+    for centres in (x, y):
+        assert 20 - 10.25 <= min(centres) < 11 and 29 < max(centres) <= 20 + 10.25
+
+
+def test_the_elastic_field_is_smooth_and_as_strong_as_said():
+    config = msgspec.structs.replace(NOTHING, elastic=Effect(strength=4.0))
+    moves = []
+    for seed in range(40):
+        x, _ = coordinate_map(config, (1024, 1024), 256, np.random.default_rng(seed))
+        step = np.diff(x, axis=1)
+        assert step.min() > 0.2 and step.max() < 1.8  # nothing folds over
+        moves.append(np.std(x - np.arange(256)))
+    assert 0.5 < np.mean(moves) < 4
+
+
+def test_brightness_is_a_share_of_the_full_range():
+    image = np.full((8, 8, 1), 128, np.uint8)
+    config = msgspec.structs.replace(NOTHING, brightness=Effect(strength=0.2))
+    values = [int(perturb_colours(image, config, np.random.default_rng(s))[0, 0, 0]) for s in range(300)]
+    assert 128 - 51 <= min(values) < 82 and 174 < max(values) <= 128 + 51
+
+
+def test_contrast_keeps_the_mean():
+    image = np.random.default_rng(0).integers(100, 156, (32, 32, 3)).astype(np.uint8)
+    config = msgspec.structs.replace(NOTHING, contrast=Effect(strength=0.8))
+    for seed in range(20):
+        found = perturb_colours(image, config, np.random.default_rng(seed))
+        assert abs(found.mean() - image.mean()) < 0.5
+    assert found.std() != image.std()
+
+
+def test_hue_and_saturation_leave_grey_alone():
+    grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=-1)
+    for seed in range(20):
+        found = perturb_colours(grey, only("hue", "saturation", strength=5), np.random.default_rng(seed))
+        assert np.abs(found.astype(int) - grey).max() <= 1
+
+
+def test_a_hue_of_120_degrees_turns_one_band_into_the_next():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 0] = 200
+    config = msgspec.structs.replace(NOTHING, hue=Effect(strength=120.0))
+    reached = {int(np.argmax(perturb_colours(image, config, np.random.default_rng(s))[0, 0])) for s in range(60)}
+    assert reached == {0, 1, 2}
+
+
+def test_saturation_keeps_the_luma():
+    image = np.random.default_rng(0).integers(90, 166, (16, 16, 3)).astype(np.uint8)
+    luma = np.array([0.299, 0.587, 0.114])
+    for seed in range(10):
+        found = perturb_colours(image, only("saturation", strength=3), np.random.default_rng(seed))
+        assert np.abs((found - image.astype(float)) @ luma).max() < 1
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 6])
+def test_hue_and_saturation_are_for_three_bands_only(bands):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, bands)).astype(np.uint8)
+    np.testing.assert_array_equal(perturb_colours(image, only("hue", "saturation"), np.random.default_rng(0)), image)
+
+
+def test_blur_lowers_and_noise_raises_the_variance():
+    image = np.random.default_rng(0).integers(60, 196, (64, 64, 6)).astype(np.uint8)
+    blurred = perturb_colours(image, only("blur", strength=2), np.random.default_rng(0))
+    noisy = perturb_colours(image, only("noise", strength=4), np.random.default_rng(1))
+    assert blurred.std() < 0.8 * image.std() and abs(blurred.mean() - image.mean()) < 1
+    assert noisy.std() > image.std() and abs(noisy.mean() - image.mean()) < 1
+
+
+def test_bands_are_not_mixed_by_geometry():
+    image = np.zeros((80, 80, 6), np.uint8)
+    image[:] = [10, 40, 80, 120, 200, 250]
+    pixels, _ = Perturbation(always(only(*GEOMETRIC)), 64)(image, image[..., 0] * 0, np.random.default_rng(0))
+    assert (pixels == image[0, 0]).all()
+
+
+# === Random numbers ===
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_changing_one_effect_leaves_the_others_draws_as_they_were(name):
+    base = always(PerturbConfig())
+    off = Chance(probability=0.0) if name == "flip" else Effect(strength=0.0, probability=0.0)
+    less = msgspec.structs.replace(base, **{name: off})
+    image = np.random.default_rng(0).integers(80, 176, (64, 64, 3)).astype(np.uint8)
+    for seed in range(4):
+        ends = []
+        for config in (base, less):
+            rng = np.random.default_rng(seed)
+            coordinate_map(config, (64, 64), 64, rng)
+            ends.append((rng.random(3), perturb_colours(image, msgspec.structs.replace(config, noise=Effect()), rng)))
+        np.testing.assert_array_equal(ends[0][0], ends[1][0])
+        if name in GEOMETRIC:
+            np.testing.assert_array_equal(ends[0][1], ends[1][1])
+
+
+# === Parts ===
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 40), values=st.lists(st.integers(-500, 500), min_size=1, max_size=20))
+def test_reflect_goes_to_and_fro_without_doubling_the_border(size, values):
+    found = reflect(np.array(values, np.float32), size)
+    there_and_back = [*range(size), *range(size - 2, 0, -1)]
+    assert found.tolist() == [there_and_back[v % len(there_and_back)] for v in values]
+
+
+@settings(deadline=None, max_examples=50)
+@given(value=st.floats(-1e6, 1e6, width=32), size=st.integers(1, 50000))
+def test_reflect_stays_inside(value, size):
+    found = reflect(np.array([value], np.float32), size)
+    assert found.dtype == np.float32 and 0 <= found[0] <= size - 1
+
+
+def test_sampling_at_whole_pixels_gives_them_back():
+    rng = np.random.default_rng(0)
+    for bands in (1, 3, 4, 5, 9):
+        image = rng.integers(0, 256, (40, 50, bands)).astype(np.uint8)
+        y, x = (a.astype(np.float32) for a in np.mgrid[3:20, 7:50])
+        for discrete in (False, True):
+            np.testing.assert_array_equal(sample(image, x, y, discrete=discrete), image[3:20, 7:50])
+            np.testing.assert_array_equal(sample(image[..., 0], x, y, discrete=discrete), image[3:20, 7:50, 0])
+
+
+def test_sampling_between_pixels_is_linear_or_nearest():
+    image = np.array([[0, 100], [200, 100]], np.uint8)
+    x, y = np.full((1, 1), 0.25, np.float32), np.full((1, 1), 0.5, np.float32)
+    assert sample(image, x, y, discrete=False)[0, 0] == 100
+    assert sample(image, x, np.zeros_like(y), discrete=False)[0, 0] == 25
+    assert sample(image, x, y + np.float32(0.1), discrete=True)[0, 0] == 200
+
+
+def test_images_wider_than_opencv_allows_are_sampled():
+    image = np.zeros((20, 70000, 3), np.uint8)
+    image[:, 60000:] = 200
+    mask = (image[..., 0] > 0).astype(np.uint8)
+    config = only(*GEOMETRIC)
+    for seed in range(20):
+        pixels, truth = Perturbation(config, 64)(image, mask, np.random.default_rng(seed))
+        sure = np.abs(pixels[..., 0] - 100.0) > 20
+        np.testing.assert_array_equal((pixels[..., 0] > 100)[sure], (truth == 1)[sure])

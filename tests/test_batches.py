@@ -1,0 +1,181 @@
+"""Training batches: reproducible from anywhere, fair to every image, made ahead in order."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from roadseg.config import read_config
+from roadseg.imagery.dataset import Sample
+from roadseg.learning.batches import TrainingBatches, prefetch, rescale
+
+
+def sample(value: int, height: int = 64, width: int = 64, bands: int = 3) -> Sample:
+    """An image of one value that is its own mask."""
+    image = np.full((height, width, bands), value, np.uint8)
+    return Sample(f"s{value}", image, image[..., 0] % 2, None, f"{value:016x}")
+
+
+def noisy(seed: int, height: int = 80, width: int = 100, bands: int = 3) -> Sample:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, bands)).astype(np.uint8)
+    return Sample(f"n{seed}", image, rng.integers(0, 2, (height, width)).astype(np.uint8), None, f"{seed:016x}")
+
+
+def config(**train):
+    return read_config({"train": {"crop": 32, "batch": 4, **train}})
+
+
+PLAIN = {"perturb": {"enabled": False}}
+
+
+def plain(**train):
+    return read_config({"train": {"crop": 32, "batch": 4, **train}, **PLAIN})
+
+
+def test_a_batch_has_the_shapes_a_network_takes():
+    images, truth = TrainingBatches([noisy(0), noisy(1, bands=3)], config())(0)
+    assert images.shape == (4, 32, 32, 3) and truth.shape == (4, 32, 32, 1)
+    assert images.dtype == truth.dtype == np.uint8
+    assert set(np.unique(truth)) <= {0, 1}
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    samples = [noisy(k) for k in range(3)]
+    forward, backward = TrainingBatches(samples, config(seed=5)), TrainingBatches(samples, config(seed=5))
+    first = [forward(step) for step in range(6)]
+    for step in reversed(range(6)):
+        images, truth = backward(step)
+        np.testing.assert_array_equal(images, first[step][0])
+        np.testing.assert_array_equal(truth, first[step][1])
+    other = TrainingBatches(samples, config(seed=6))
+    assert not np.array_equal(other(0)[0], first[0][0])
+    assert not np.array_equal(first[0][0], first[1][0])
+
+
+def test_a_batch_is_the_same_from_any_thread():
+    batches = TrainingBatches([noisy(k) for k in range(3)], config())
+    alone = [batches(step) for step in range(12)]
+    for expected, (images, truth) in zip(alone, prefetch(batches, 0, 12, ahead=6, workers=4), strict=True):
+        np.testing.assert_array_equal(images, expected[0])
+        np.testing.assert_array_equal(truth, expected[1])
+
+
+def shown(batches: TrainingBatches, positions: range) -> list[int]:
+    return [int(batches.crop(p)[0][0, 0, 0]) for p in positions]
+
+
+def test_every_image_comes_once_a_round():
+    batches = TrainingBatches([sample(v, 32, 32) for v in range(1, 8)], plain())
+    rounds = [shown(batches, range(7 * k, 7 * k + 7)) for k in range(4)]
+    assert all(sorted(r) == list(range(1, 8)) for r in rounds)
+    assert len({tuple(r) for r in rounds}) == 4  # in a new order each time
+
+
+def test_larger_images_come_as_often_as_their_area_asks():
+    batches = TrainingBatches([sample(1, 32, 32), sample(2, 64, 64), sample(3, 96, 64), sample(4, 5, 5)], plain())
+    found = np.bincount(shown(batches, range(12)), minlength=5)
+    assert found.tolist() == [0, 1, 4, 6, 1]
+    assert np.bincount(shown(batches, range(12, 24)), minlength=5).tolist() == found.tolist()
+
+
+def test_an_epoch_shows_about_as_many_pixels_as_there_are():
+    assert TrainingBatches([sample(1, 64, 64)] * 8, config()).steps_per_epoch == 8
+    assert TrainingBatches([sample(1, 8, 8)], config()).steps_per_epoch == 1
+    assert TrainingBatches([sample(1, 64, 64)] * 3, config(batch=8)).steps_per_epoch == 2
+
+
+def test_class_masks_get_no_new_classes():
+    rng = np.random.default_rng(0)
+    mask = (rng.integers(0, 2, (80, 80)) * 5).astype(np.uint8)
+    image = rng.integers(0, 256, (80, 80, 3)).astype(np.uint8)
+    for scale in (1.0, 0.6, 1.7):
+        settings = read_config({"train": {"crop": 32, "batch": 4}, "data": {"scale": scale}})
+        batches = TrainingBatches([Sample("a", image, mask, None, "0")], settings, classes=6)
+        assert set(np.unique(batches(0)[1])) == {0, 5}
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4, 5, 7])
+@pytest.mark.parametrize("scale", [0.37, 0.5, 1.0, 1.6])
+def test_rescaling_takes_any_number_of_bands(bands, scale):
+    one = noisy(0, 61, 83, bands)
+    image, mask = rescale(one, scale)
+    assert image.shape == (round(61 * scale), round(83 * scale), bands) and mask.shape == image.shape[:2]
+    assert image.dtype == mask.dtype == np.uint8
+    for band in range(bands):
+        alone, _ = rescale(Sample("x", one.image[..., band : band + 1], one.mask, None, ""), scale)
+        np.testing.assert_array_equal(alone[..., 0], image[..., band])
+
+
+def test_rescaling_never_makes_an_image_vanish():
+    image, mask = rescale(noisy(0, 1, 3), 0.01)
+    assert image.shape == (1, 1, 3) and mask.shape == (1, 1)
+
+
+def test_rescaling_keeps_image_and_mask_together():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 10:50] = 1
+    one = Sample("a", mask[..., None] * np.uint8(255), mask, None, "")
+    for scale in (0.25, 0.5, 2.0, 3.0):
+        image, small = rescale(one, scale)
+        sure = np.abs(image[..., 0] - 127.5) > 100
+        np.testing.assert_array_equal((image[..., 0] > 127)[sure], (small == 1)[sure])
+        assert abs(small.mean() - mask.mean()) < 0.05
+
+
+# === Made ahead ===
+
+
+def threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("roadseg-batches")]
+
+
+def assert_threads_end() -> None:
+    for _ in range(100):
+        if not threads():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"still running: {threads()}")
+
+
+def test_what_is_made_ahead_keeps_its_order():
+    def make(step: int) -> int:
+        time.sleep(0.002 * (step % 3))  # later ones are ready earlier
+        return step
+
+    assert list(prefetch(make, 3, 40, ahead=5, workers=3)) == list(range(3, 40))
+    assert list(prefetch(make, 0, 2, ahead=5)) == [0, 1]
+    assert list(prefetch(make, 4, 4)) == []
+    assert_threads_end()
+
+
+def test_no_more_is_made_ahead_than_asked_for():
+    made: list[int] = []
+    stream = prefetch(made.append, 0, 100, ahead=3)
+    for _ in range(5):
+        next(stream)
+    time.sleep(0.05)
+    assert len(made) <= 5 + 3
+    stream.close()
+    assert_threads_end()
+
+
+def test_an_error_comes_out_in_its_turn_and_ends_the_threads():
+    def make(step: int) -> int:
+        if step == 4:
+            raise ValueError("broken image")
+        return step
+
+    stream = prefetch(make, 0, 100)
+    assert [next(stream) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="broken image"):
+        next(stream)
+    assert_threads_end()
+
+
+def test_leaving_early_ends_the_threads():
+    for step in prefetch(lambda k: k, 0, 1000):
+        if step == 3:
+            break
+    assert_threads_end()
