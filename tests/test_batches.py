@@ -54,6 +54,12 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert not np.array_equal(first[0][0], first[1][0])
 
 
+def test_every_crop_is_perturbed_anew():
+    batches = TrainingBatches([noisy(0)], config())
+    crops = [batches.crop(p)[0].tobytes() for p in range(40)]
+    assert len(set(crops)) == 40
+
+
 def test_a_batch_is_the_same_from_any_thread():
     batches = TrainingBatches([noisy(k) for k in range(3)], config())
     alone = [batches(step) for step in range(12)]
@@ -172,6 +178,21 @@ def test_an_error_comes_out_in_its_turn_and_ends_the_threads():
     with pytest.raises(ValueError, match="broken image"):
         next(stream)
     assert_threads_end()
+
+
+def test_what_is_no_longer_wanted_is_not_made():
+    made: list[int] = []
+
+    def make(step: int) -> int:
+        made.append(step)
+        time.sleep(0.02)
+        return step
+
+    stream = prefetch(make, 0, 1000, ahead=40, workers=1)
+    next(stream)
+    stream.close()
+    assert_threads_end()
+    assert len(made) < 10
 
 
 def test_leaving_early_ends_the_threads():

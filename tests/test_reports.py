@@ -123,7 +123,7 @@ def make_run(folder: Path, epochs: int = 12, images: int = 15) -> Path:
     run = folder / "run & co"
     (run / "validation").mkdir(parents=True)
     save_config(
-        read_config({}, ["network.width=16", "train.learning_rate=0.005", "data.classes=['<b>']"]), run / "config.toml"
+        read_config({}, ["network.width=48", "train.learning_rate=0.005", "data.classes=['<b>']"]), run / "config.toml"
     )
     scores = {}
     for index in range(images):

@@ -1,6 +1,5 @@
 """The steps of the job as functions: what the command line, the notebooks and the studies call."""
 
-import os
 import time
 import warnings
 import zipfile
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .config import Config, PredictConfig
-from .errors import ConfigError, ModelError, OutputError, RoadsegWarning
+from .errors import ConfigError, ModelError, RoadsegWarning
+from .files import check_place
 
 if TYPE_CHECKING:
     from .imagery.dataset import Dataset
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .inference.outputs import Progress, Summary
     from .inference.predictor import Predictor
 
-__all__ = ["Run", "check_place", "describe_training", "load", "predict", "resume", "train"]
+__all__ = ["Run", "describe_training", "load", "predict", "resume", "train"]
 
 
 @dataclass(frozen=True)
@@ -231,8 +231,9 @@ def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, star
     """
     from .imagery.dataset import open_dataset
     from .imagery.splits import Split
+    from .learning.plan import check_resumed_split
     from .learning.runs import RunFolder
-    from .learning.trainer import Trainer, check_resumed_split
+    from .learning.trainer import Trainer
 
     started = time.perf_counter() if started is None else started
     folder = RunFolder.open(out)
@@ -251,23 +252,10 @@ def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, star
     return _run(trainer, None, resume=True)
 
 
-def check_place(path: Path) -> None:
-    """Refuse a path that cannot be written, before any work and without making anything.
-
-    Raises:
-        OutputError: it lies below a file, or in a folder that may not be written.
-    """
-    above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    if above != path.absolute() and not above.is_dir():
-        raise OutputError(f"cannot write '{path}': '{above}' is a file, not a folder")
-    if not os.access(above, os.W_OK):
-        raise OutputError(f"cannot write '{path}': '{above}' may not be written")
-
-
 def _check_start(config: Config, out: Path, init: Path | str | None) -> None:
     """Refuse what can be known to be wrong before an image is read or Keras is loaded."""
+    from .learning.plan import check_crop
     from .learning.runs import RunFolder, find_model
-    from .learning.trainer import check_crop
 
     check_crop(config)
     if init is not None and not zipfile.is_zipfile(find_model(init)):

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import OutputError
 
-__all__ = ["make_folder", "write_aside", "write_json", "write_text"]
+__all__ = ["check_place", "make_folder", "write_aside", "write_json", "write_text"]
 
 
 @contextmanager
@@ -67,3 +67,16 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write to folder '{path}': {error.strerror or error}") from error
     return path
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path that cannot be written, before any work and without making anything.
+
+    Raises:
+        OutputError: it lies below a file, or in a folder that may not be written.
+    """
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if above != path.absolute() and not above.is_dir():
+        raise OutputError(f"cannot write '{path}': '{above}' is a file, not a folder")
+    if not os.access(above, os.W_OK):
+        raise OutputError(f"cannot write '{path}': '{above}' may not be written")

@@ -100,8 +100,8 @@ def _check_afterwards(args: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from ..api import check_place
     from ..errors import ConfigError, OutputError
+    from ..files import check_place
     from ..inference.outputs import plan_outputs
     from ..roads.submission import write_submission
 

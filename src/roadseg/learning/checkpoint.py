@@ -54,7 +54,7 @@ def load_checkpoint(path: Path) -> tuple[int, list[np.ndarray[Any, Any]]]:
         RunError: damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if int(stored["format"]) != FORMAT:
                 raise RunError(f"'{path}' was written by another version of roadseg")
             count = sum(name.startswith("v") for name in stored.files)

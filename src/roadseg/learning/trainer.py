@@ -6,7 +6,6 @@ import statistics
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +14,17 @@ import numpy as np
 
 from ..backend import backend_name, is_out_of_memory, load_keras
 from ..config import Config
-from ..errors import BackendError, ConfigError, DataError, ModelError, RoadsegWarning, RunError
+from ..errors import BackendError, ConfigError, ModelError, RoadsegWarning
 from ..imagery.dataset import Dataset, Sample
 from ..imagery.splits import Split
 from ..scores import Scores
 from .batches import TrainingBatches, prefetch
+from .plan import Plan, check_crop, class_shares, pixel_statistics
 from .runs import ModelInfo, RunFolder, read_info, save_model
 
-__all__ = ["Plan", "Trainer"]
+__all__ = ["Trainer"]
 
 PROBE_STEPS = 10
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is."""
-
-    steps: int
-    epochs: int
-    steps_per_epoch: int
-
-    @classmethod
-    def of(cls, steps: int, coverage: int) -> "Plan":
-        """`steps` in epochs of equal length, each about `coverage` steps."""
-        epochs = max(1, round(steps / coverage))
-        per_epoch = max(1, steps // epochs)
-        return cls(epochs * per_epoch, epochs, per_epoch)
-
-
-def pixel_statistics(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each band over all pixels, in 0..255."""
-    count = sum(s.mask.size for s in samples)
-    mean = sum(s.image.sum((0, 1), dtype=np.float64) for s in samples) / count
-    square = sum((s.image.astype(np.float32) ** 2).sum((0, 1), dtype=np.float64) for s in samples) / count
-    return [float(m) for m in mean], [float(s) for s in np.sqrt(np.maximum(square - mean**2, 0))]
-
-
-def check_crop(config: Config) -> None:
-    """The crops must go through all poolings.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    crop, multiple = config.train.crop, 2**config.network.depth
-    if crop % multiple:
-        raise ConfigError(
-            f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: "
-            f"use {max(1, round(crop / multiple)) * multiple}"
-        )
-
-
-def class_shares(samples: Sequence[Sample], classes: int) -> list[float]:
-    """Share of the pixels of each class."""
-    counts = sum(np.bincount(s.mask.ravel(), minlength=classes)[:classes] for s in samples)
-    total = np.asarray(counts, float)
-    return [float(c) for c in total / total.sum()]
 
 
 class Trainer:
@@ -146,6 +101,7 @@ class Trainer:
 
     def _take_weights(self, init: Path) -> None:
         """Start from another model's weights wherever name and shape agree."""
+        keras = load_keras()
         from .runs import find_model, load_model
 
         path = find_model(init)
@@ -154,7 +110,7 @@ class Trainer:
         for weight in self.model.weights:
             other = theirs.get(weight.path)
             if other is not None and tuple(other.shape) == tuple(weight.shape):
-                weight.assign(self.keras_numpy(other))
+                weight.assign(keras.ops.convert_to_numpy(other))
                 taken += 1
                 kernels += len(weight.shape) == 4
         if not kernels:  # the bias of the one output agrees between any two networks
@@ -163,12 +119,6 @@ class Trainer:
                 "use the same network settings"
             )
         print(f"start: {taken} of {len(self.model.weights)} weights from {init}", flush=True)
-
-    @staticmethod
-    def keras_numpy(variable: Any) -> Any:
-        import keras
-
-        return keras.ops.convert_to_numpy(variable)
 
     def compile(self, steps: int) -> None:
         from .metrics import PixelF1
@@ -430,17 +380,3 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
         key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value
         for key, value in values.items()
     }
-
-
-def check_resumed_split(stored: dict[str, Any], samples: dict[str, str]) -> None:
-    """The images of a resumed run must be those it began with.
-
-    Raises:
-        RunError, DataError: they are not.
-    """
-    for part in ("train", "val"):
-        for item in stored.get(part, []):
-            if item["stem"] not in samples:
-                raise DataError(f"the run was begun with image '{item['stem']}', which the dataset no longer has")
-            if samples[item["stem"]] != item["hash"]:
-                raise RunError(f"image '{item['stem']}' is not the one that the run was begun with: start a new run")
