@@ -5,9 +5,9 @@
 
 `cil`: fold 0 of 5 (seed 43). The peer is `torch_train.py`, a PyTorch script (U-Net with 24-384 channels, bfloat16,
 rotation, scale and colour perturbation, BCE + Dice, AdamW, one-cycle, averaged weights); it gets as many steps as fit
-into the training seconds that ours took. `classic`: every fifth image held out. The peer is `seed_recipe.py`, the recipe
-of `examples/classic.toml` in a hundred lines of Keras; ours gets its steps. Prints one JSON line for each and one with
-the differences.
+into the training seconds that ours took. `classic`: every fifth image held out. The peer is `seed_recipe.py`, the
+recipe of `examples/classic.toml` in a hundred lines of Keras; ours gets its steps. Prints one JSON line for each and
+one with the differences.
 """
 
 import argparse

@@ -60,9 +60,9 @@ def image_number(path: Path | str) -> int:
 
 
 def write_submission(
-    masks: Iterable[tuple[str, NDArray[Any]]] | Path,
-    out: Path,
-    sample: Path | None = None,
+    masks: Iterable[tuple[str, NDArray[Any]]] | Path | str,
+    out: Path | str,
+    sample: Path | str | None = None,
     threshold: float = 0.25,
 ) -> Summary:
     """Write the submission of some masks to the CSV file `out`.
@@ -82,6 +82,7 @@ def write_submission(
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"patch threshold {threshold}: give a share of road pixels from 0 to 1, e.g. 0.25")
+    masks = Path(masks) if isinstance(masks, str) else masks
     table = None if sample is None else _read_table(Path(sample))
     origin = f"'{masks}'" if isinstance(masks, Path) else "what was given"
     pairs = _read_folder(masks) if isinstance(masks, Path) else masks
@@ -99,12 +100,12 @@ def write_submission(
         text = HEADER + "\n" + "".join(_rows(number, grids[number]) for number in sorted(grids))
     else:
         text = _as_sample(table, Path(str(sample)), grids, names, origin)
-    write_text(out, text)
+    write_text(Path(out), text)
     rows = sum(grid.size for grid in grids.values())
     return Summary(len(grids), rows, sum(int(grid.sum()) for grid in grids.values()) / max(rows, 1))
 
 
-def read_submission(csv: Path) -> dict[int, NDArray[np.bool_]]:
+def read_submission(csv: Path | str) -> dict[int, NDArray[np.bool_]]:
     """The patches of a submission, by image number in the file's order: (rows, columns) bool, true = road.
 
     Raises:
@@ -123,7 +124,7 @@ def read_submission(csv: Path) -> dict[int, NDArray[np.bool_]]:
     return {number: _grid(number, found, Path(csv)) for number, found in patches.items()}
 
 
-def unsubmit(csv: Path, out: Path) -> int:
+def unsubmit(csv: Path | str, out: Path | str) -> int:
     """Write each image of a submission as `OUT/mask_NNN.png`, 8-bit, 0 or 255, every patch whole; return how many.
 
     Raises:
@@ -132,10 +133,10 @@ def unsubmit(csv: Path, out: Path) -> int:
     from PIL import Image
 
     grids = read_submission(csv)
-    out = make_folder(out)
+    folder = make_folder(Path(out))
     for number, grid in grids.items():
         rows, columns = grid.shape
-        with write_aside(out / f"mask_{number:03d}.png") as aside:
+        with write_aside(folder / f"mask_{number:03d}.png") as aside:
             Image.fromarray(unpatch(grid, rows * PATCH, columns * PATCH)).save(aside)
     return len(grids)
 
