@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
 HELP = "compare runs image by image on the validation images they share"
 EXAMPLE = "roadseg compare runs/first runs/second"
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
 HELP = "make scenes, train on them, test, predict and write a submission, in minutes"
 EXAMPLE = "roadseg demo --out demo --minutes 3"
 

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
 HELP = "score a model on labelled images, beside the all-background baseline"
 EXAMPLE = "roadseg evaluate runs/first path/to/dataset --tta"
 

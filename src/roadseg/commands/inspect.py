@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
 HELP = "say what is in a dataset, and show what the network will see"
 EXAMPLE = "roadseg inspect path/to/cil --out sheet.png"
 

@@ -4,6 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run", "scores_line"]
+
 HELP = "train a network on a folder of images and masks"
 OWN = (  # what a resumed run has of its own
     "config", "set", "seed", "val", "val_names", "fold", "fold_seed", "full", "group", "epochs", "minutes", "init",

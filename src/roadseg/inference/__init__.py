@@ -1,1 +1,3 @@
-"""."""
+"""Prediction: windows and their blending, engines that compute them, prediction folders."""
+
+__all__: list[str] = []
