@@ -38,7 +38,8 @@ def inspect(
     if last == 1:
         labels = [patch_labels(s.mask, config.predict.patch_threshold) for s in samples]
         patches = float(sum(x.sum() for x in labels) / sum(x.size for x in labels))
-    twins = [pair for k, s in enumerate(samples) for pair in find_duplicates([s], samples[k + 1 :])]
+    # Stems are sorted: each pair once, and no image with itself.
+    twins = [pair for pair in find_duplicates(samples, samples) if pair[0] < pair[1]]
     if out is not None:
         from .reports.sheets import perturbation_sheet, save_png
 

@@ -1,28 +1,25 @@
 """A prediction folder: from image files to mask files beside a record of how they were made."""
 
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..errors import DataError, ImageError, OutputError
 from ..files import make_folder, write_json
 from ..imagery.dataset import open_image
 from ..imagery.layouts import list_images
 from ..imagery.raster import read_header, write_mask
+from ..machine import versions
 from .predictor import Predictor
 
 __all__ = ["Job", "Progress", "Step", "Summary", "plan_outputs", "predict_files", "run_jobs"]
 
 RECORD = "predict.json"
 NO_CLASS = 255  # where a map of classes has no data
-PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "rasterio")
 
 
 @dataclass(frozen=True)
@@ -215,17 +212,7 @@ def _record(predictor: Predictor, jobs: Sequence[Job], failed: dict[Path, DataEr
             "overlap": config.overlap,
             "batch": config.batch,
         },
-        "versions": {"roadseg": __version__, "python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "seconds": round(seconds, 3),
         "images": images,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
