@@ -68,6 +68,7 @@ def load_keras() -> ModuleType:
         BackendError: see `choose_backend`; or the backend is installed and broken.
     """
     name = choose_backend()
+    first = "keras" not in sys.modules
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -76,7 +77,7 @@ def load_keras() -> ModuleType:
             keras = importlib.import_module("keras")
     except ImportError as error:
         raise BackendError(f"the Keras backend {name} cannot be imported: {error}") from error
-    if name == "jax" and _installed("tensorflow") and not _on_gpu():
+    if first and name == "jax" and _installed("tensorflow") and not _on_gpu():
         warnings.warn(
             "JAX trains convolutions several times slower than TensorFlow on a CPU: "
             "unset KERAS_BACKEND to use TensorFlow",

@@ -268,6 +268,11 @@ class Trainer:
         from .checkpoint import load_checkpoint, restore
 
         self.plan_made = plan = self.plan()
+        how = f"{backend_name()}, {self.config.train.precision}"
+        print(
+            f"training: {plan.steps} steps in {plan.epochs} epochs, {self.model.count_params():,} weights, {how}",
+            flush=True,
+        )
         self.compile(plan.steps)
         self.folder.write_config(self.config)
         finished, rows = 0, []
