@@ -180,7 +180,7 @@ class Trainer:
         state = 3 * (time.perf_counter() - start) + 0.1  # one checkpoint
         finish += 3 + self.model.count_params() / 4e6
         left = self.config.train.minutes * 60 - (time.perf_counter() - self.started) - compile_s - finish
-        steps = int(0.97 * left / (step + (check + state) / coverage))
+        steps = int(0.95 * left / (step + (check + state) / coverage))
         self.times["probe_step_s"] = round(step, 4)
         if steps < 1:
             raise ConfigError(
