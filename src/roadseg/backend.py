@@ -77,6 +77,7 @@ def load_keras() -> ModuleType:
             keras = importlib.import_module("keras")
     except ImportError as error:
         raise BackendError(f"the Keras backend {name} cannot be imported: {error}") from error
+    keras.config.set_image_data_format("channels_last")  # a keras.json may say otherwise; all here is (H, W, C)
     if first and name == "jax" and _installed("tensorflow") and not _on_gpu():
         warnings.warn(
             "JAX trains convolutions several times slower than TensorFlow on a CPU: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,21 +106,16 @@ class Predictor:
 
     def _rescaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict at the ground scale the model was trained at and lay the result back; holds the whole image."""
+        from ..imagery.resample import resample
+
         height, width = image.shape[:2]
         scale = self.info.scale
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        scaled = _resize(image, size, shrink=scale < 1)
-        found = np.empty((size[1], size[0], self.outputs), np.float32)
+        rows_there, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        scaled = resample(image, rows_there, columns)
+        found = np.empty((rows_there, columns, self.outputs), np.float32)
         for y, rows in self._bands(scaled):
             found[y : y + len(rows)] = rows
-        return _resize(found, (width, height), shrink=False)
-
-
-def _resize(pixels: NDArray[Any], size: tuple[int, int], shrink: bool) -> NDArray[Any]:
-    import cv2
-
-    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return resized.reshape(size[1], size[0], pixels.shape[2])  # OpenCV drops a single channel
+        return resample(found, height, width)
 
 
 def load_predictor(

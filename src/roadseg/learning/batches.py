@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
 from ..imagery.dataset import Sample
+from ..imagery.resample import resample, resample_mask
 from .augment import Perturbation
 
 __all__ = ["TrainingBatches", "prefetch", "rescale"]
@@ -23,15 +23,8 @@ def rescale(sample: Sample, scale: float) -> tuple[NDArray[np.uint8], NDArray[np
     """Image (H, W, C) and mask (H, W) of a sample resampled by `scale`; masks take the nearest pixel, never a blend."""
     if scale == 1:
         return sample.image, sample.mask
-    height, width = sample.mask.shape
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    # Four bands at a time: OpenCV takes no more when it shrinks by area.
-    parts = [np.ascontiguousarray(sample.image[..., k : k + 4]) for k in range(0, sample.image.shape[2], 4)]
-    scaled = [cv2.resize(part, size, interpolation=way).reshape(size[1], size[0], -1) for part in parts]
-    image = np.concatenate(scaled, axis=-1)
-    mask = cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(image, np.uint8), np.asarray(mask, np.uint8)
+    height, width = (max(1, round(side * scale)) for side in sample.mask.shape)
+    return resample(sample.image, height, width), resample_mask(sample.mask, height, width)
 
 
 class TrainingBatches:

@@ -1,5 +1,6 @@
 """Keras callbacks of a run: validation by the averaged weights, history.csv, TensorBoard, checkpoint, display."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import RunError
 from ..scores import Scores
 from .checkpoint import save_checkpoint
 from .optimizers import averaged_weights
@@ -81,6 +83,10 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
+        if not math.isfinite(values.get("loss", 0.0)):  # before the checkpoint: the last good one stays
+            raise RunError(
+                f"the loss is not a number after epoch {epoch + 1}: lower train.learning_rate, or train.clip"
+            )
         trained = max(1e-9, self._trained - self._start)
         row: dict[str, Any] = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch}
         row |= {key: round(value, 6) for key, value in values.items()}

@@ -362,7 +362,7 @@ class Trainer:
             "steps": self.epochs_done * self.plan_made.steps_per_epoch,
             "parameters": int(plain.count_params()),
             "n_train": len(self.train_samples),
-            "images": {r.sample.stem: _rounded(r.scores.to_dict()) | {"loss": round(r.loss, 6)} for r in results},
+            "images": {r.sample.stem: _rounded(r.scores.to_dict() | {"loss": r.loss}) for r in results},
         }
         trained = sum(float(row["train_seconds"]) for row in self.history_rows)
         self.times |= {"training_s": round(trained, 3), "total_s": round(time.perf_counter() - self.started, 3)}
@@ -381,7 +381,11 @@ class Trainer:
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value
-        for key, value in values.items()
-    }
+    """Six digits; what is not a number becomes None, for JSON knows no NaN."""
+
+    def short(value: Any) -> Any:
+        if not isinstance(value, float):
+            return value
+        return round(value, 6) if math.isfinite(value) else None
+
+    return {key: short(value) for key, value in values.items()}
