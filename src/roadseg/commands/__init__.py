@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", RoadsegWarning)
             warnings.showwarning = _show_warning
-            return int(args.run(args) or 0)
+            code = int(args.run(args) or 0)
+            sys.stdout.flush()  # here, where a reader that has gone is expected, and not at exit
+            return code
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted{': ' + str(stop) if str(stop) else ''}", file=sys.stderr)
         return 130
