@@ -17,7 +17,7 @@ from roadseg.errors import ConfigError, DataError, ImageError, RoadsegWarning
 from roadseg.imagery.dataset import Dataset, Sample, open_dataset, open_image
 from roadseg.imagery.duplicates import find_duplicates
 from roadseg.imagery.layouts import find_pairs, list_images
-from roadseg.imagery.raster import content_hash
+from roadseg.imagery.pixels import content_hash
 
 GRID = {"crs": "EPSG:32611", "transform": from_origin(500_000, 4_000_000, 0.5, 0.5)}
 

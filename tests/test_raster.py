@@ -16,15 +16,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_origin
 
 from roadseg.errors import DataError, ImageError
-from roadseg.imagery.raster import (
-    content_hash,
-    ground_resolution,
-    read_header,
-    read_picture,
-    to_bands,
-    to_uint8,
-    write_mask,
-)
+from roadseg.imagery.pixels import content_hash, to_bands, to_uint8
+from roadseg.imagery.raster import ground_resolution, read_header, read_picture, write_mask
 
 COLOURS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 UTM = {"crs": "EPSG:32611", "transform": from_origin(500_000, 4_000_000, 0.3, 0.3)}

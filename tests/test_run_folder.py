@@ -10,7 +10,7 @@ from helpers import blobs, files_in, python, scenes, shared_run, tiny, toml, tra
 from PIL import Image
 
 from roadseg.config import Config, load_config
-from roadseg.imagery.raster import content_hash
+from roadseg.imagery.pixels import content_hash
 from roadseg.learning.runs import RunFolder, read_info
 
 Shared = tuple[Path, Path]

@@ -15,7 +15,8 @@ from ..config import DataConfig
 from ..errors import ConfigError, DataError, RoadsegWarning
 from .layouts import Pair, find_pairs
 from .masks import MAX_INDEX, MIN_SOFT, MaskCoding, decode, find_coding, histogram, read_mask
-from .raster import content_hash, ground_resolution, read_picture, to_bands, to_uint8
+from .pixels import content_hash, to_bands, to_uint8
+from .raster import ground_resolution, read_picture
 
 __all__ = ["Dataset", "Sample", "open_dataset", "open_image"]
 

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Effect, PerturbConfig
+from ..imagery.pixels import LUMA
 
 __all__ = ["Perturbation", "coordinate_map", "perturb_colours", "reflect", "sample"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-
-# Luma weights of ITU-R BT.601; hue turns about the grey axis, saturation scales the distance from it.
-LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def _draw(effect: Effect, rng: np.random.Generator, *, signed: bool = True) -> float:
