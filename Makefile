@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
@@ -34,6 +34,24 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Speeds on this machine: make bench [CIL=path/to/cil] [PEERS=path/to/peers] [RESULTS=DIR]; hours with both, and PyTorch
+# in .venv for the peers. Pieces of time_to_learn that RESULTS holds already are not done again.
+RESULTS ?= build/bench
+PROGRAM = export ROADSEG_PEERS='$(PEERS)'; $(BIN)/python benchmarks
+bench: SHELL = /bin/bash
+bench: .SHELLFLAGS = -o pipefail -c
+bench: $(VENV)/installed-dev
+	mkdir -p $(RESULTS)
+	$(BIN)/roadseg bench all --json | tee $(RESULTS)/bench.jsonl
+	$(PROGRAM)/normalization.py | tee $(RESULTS)/normalization.txt
+	$(PROGRAM)/perturb.py | tee $(RESULTS)/perturb.txt
+	$(PROGRAM)/startup.py | tee $(RESULTS)/startup.jsonl
+	$(if $(PEERS),$(PROGRAM)/step.py | tee $(RESULTS)/step.jsonl,@echo 'step.py is not run: give PEERS=path/to/peers')
+	$(if $(CIL),$(PROGRAM)/memory.py '$(CIL)' | tee $(RESULTS)/memory.jsonl,@echo 'memory.py is not run: give CIL=path/to/cil')
+	$(if $(and $(CIL),$(PEERS)),$(PROGRAM)/time_to_learn.py '$(CIL)' --out $(RESULTS)/time_to_learn_pieces.jsonl --share 0.4 1.0 | tee $(RESULTS)/time_to_learn.jsonl,@echo 'time_to_learn.py is not run: give CIL and PEERS')
+	$(if $(and $(CIL),$(PEERS)),$(PROGRAM)/side_by_side.py classic '$(CIL)' | tee $(RESULTS)/classic.jsonl,@echo 'side_by_side.py is not run: give CIL and PEERS')
+	@echo 'results -> $(RESULTS)'
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -18,7 +18,7 @@ from roadseg.networks import plain_copy, unet  # noqa: E402
 
 def main() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
-    ours = unet()
+    ours = unet(width=16, depth=5)
     keras.config.set_dtype_policy("float32")
     theirs = plain_copy(ours, "mixed_bfloat16")  # the same network with keras.layers.BatchNormalization
     rng = np.random.default_rng(0)

@@ -90,7 +90,7 @@ def run_network_test(
         model = build_network(config, bands=bands, classes=classes, mean=[120.0] * bands, std=[80.0] * bands)
     finally:
         keras.config.set_dtype_policy(before)
-    multiple = 2**config.depth
+    multiple = config.multiple
     channels = 1 if classes == 2 else classes
 
     # Shapes, types, ranges

@@ -8,6 +8,12 @@ import pytest
 DATA = Path(os.environ.get("ROADSEG_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Converted models go to a folder of the session, not to the user's cache; processes that tests start follow."""
+    os.environ["ROADSEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real image sets (ROADSEG_DATA); the test is skipped where there is none."""

@@ -330,3 +330,22 @@ def test_images_wider_than_opencv_allows_are_sampled():
         pixels, truth = Perturbation(config, 64)(image, mask, np.random.default_rng(seed))
         sure = np.abs(pixels[..., 0] - 100.0) > 20
         np.testing.assert_array_equal((pixels[..., 0] > 100)[sure], (truth == 1)[sure])
+
+
+def test_a_crop_touches_its_own_window_alone():
+    """An image of 100 gigapixels that is one byte in memory: all of it could not be held."""
+    image = np.broadcast_to(np.uint8(7), (100_000, 1_000_000, 3))
+    mask = np.broadcast_to(np.uint8(1), (100_000, 1_000_000))
+    for classes in (2, 5):
+        pixels, truth = Perturbation(only("rotation"), 32, discrete=classes > 2)(image, mask, np.random.default_rng(0))
+        assert (pixels == 7).all() and (truth == 1).all()
+
+
+def test_values_are_multiplied_before_they_are_blended():
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 2, (70, 50), dtype=np.uint8)
+    x, y = coordinate_map(PerturbConfig(), mask.shape, 32, rng)
+    for discrete in (False, True):
+        np.testing.assert_array_equal(
+            sample(mask, x, y, discrete=discrete, factor=254), sample(mask * np.uint8(254), x, y, discrete=discrete)
+        )

@@ -68,6 +68,13 @@ def test_a_batch_is_the_same_from_any_thread():
         np.testing.assert_array_equal(truth, expected[1])
 
 
+def test_the_order_of_a_round_is_drawn_once_and_depends_on_seed_and_round_alone():
+    batches = TrainingBatches([sample(v, 32, 32) for v in range(1, 8)], plain(seed=3))
+    drawn = np.random.default_rng([3, 1, 2]).permutation(7) + 1
+    assert shown(batches, range(14, 21)) == drawn.tolist()
+    assert batches.order(2) is batches.order(2)
+
+
 def shown(batches: TrainingBatches, positions: range) -> list[int]:
     return [int(batches.crop(p)[0][0, 0, 0]) for p in positions]
 

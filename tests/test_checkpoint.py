@@ -38,7 +38,7 @@ def same(a, b) -> bool:
 def test_a_restored_run_goes_on_as_if_it_had_never_stopped(tmp_path):
     whole = trained(5)
     half = trained(3)
-    save_checkpoint(tmp_path / "state" / "checkpoint.npz", half, epoch=3)
+    save_checkpoint(tmp_path / "state" / "checkpoint.npz", capture(half), epoch=3)
     resumed = trained(0, seed=9)
     epoch, arrays = load_checkpoint(tmp_path / "state" / "checkpoint.npz")
     assert epoch == 3
@@ -51,7 +51,7 @@ def test_a_restored_run_goes_on_as_if_it_had_never_stopped(tmp_path):
 def test_another_optimiser_is_restored_too(tmp_path):
     whole = trained(4, optimizer="sgd", dropout=0)
     half = trained(2, optimizer="sgd", dropout=0)
-    save_checkpoint(tmp_path / "c.npz", half, 1)
+    save_checkpoint(tmp_path / "c.npz", capture(half), 1)
     resumed = trained(0, seed=9, optimizer="sgd", dropout=0)
     restore(resumed, load_checkpoint(tmp_path / "c.npz")[1])
     train(resumed, 2, first=2)
@@ -143,7 +143,7 @@ def test_another_versions_state_is_said_to_be_that(tmp_path):
 def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.npz"
     model = trained(0)
-    save_checkpoint(path, model, 1)
+    save_checkpoint(path, capture(model), 1)
 
     def full(file, **arrays):
         file.write(b"half of it")
@@ -151,7 +151,7 @@ def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatc
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OutputError, match="No space left"):
-        save_checkpoint(path, model, 2)
+        save_checkpoint(path, capture(model), 2)
     assert load_checkpoint(path)[0] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]
 
@@ -159,7 +159,7 @@ def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatc
 @pytest.mark.battery
 def test_arrays_keep_their_types_through_the_file(tmp_path):
     model = trained(1)
-    save_checkpoint(tmp_path / "c.npz", model, 1)
+    save_checkpoint(tmp_path / "c.npz", capture(model), 1)
     _, arrays = load_checkpoint(tmp_path / "c.npz")
     for a, b in zip(arrays, capture(model), strict=True):
         assert a.dtype == b.dtype and np.array_equal(a, b)

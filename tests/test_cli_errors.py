@@ -430,7 +430,7 @@ for words in json.loads(sys.argv[2]):
 def test_without_a_backend_the_extras_are_named(tmp_path: Path, dataset: Path, shared: Shared) -> None:
     commands = [
         ["train", str(dataset), "--out", str(tmp_path / "run")],
-        ["predict", str(shared[1]), str(dataset / "images"), "--out", str(tmp_path / "out")],
+        ["predict", str(shared[1]), str(dataset / "images"), "--out", str(tmp_path / "out"), "--engine", "keras"],
         ["demo", "--out", str(tmp_path / "demo")],
     ]
     done = python("-c", WITHOUT, "tensorflow,jax,torch", json.dumps(commands))

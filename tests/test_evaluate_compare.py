@@ -85,7 +85,7 @@ def test_the_scores_of_a_run_are_those_of_evaluate_and_of_the_predicted_masks(
     _, val = split_of(run)
     threshold = 0.4  # the tiny network finds some roads above it
     found = json.loads(call(capsys, "evaluate", run, dataset, "--json", "--threshold", threshold).out)
-    roadseg.predict(run, dataset / "images", tmp_path / "masks", threshold=threshold)
+    roadseg.predict(run, dataset / "images", tmp_path / "masks", threshold=threshold, engine="keras")
     expected = by_hand(tmp_path / "masks", dataset / "masks", val)
     assert {key: found[key] for key in expected} == pytest.approx(expected)
     assert found["threshold"] == threshold and found["n_images"] == len(val)

@@ -16,7 +16,7 @@ from roadseg.errors import ConfigError
 from roadseg.learning.runs import ModelInfo, save_model
 from roadseg.networks import FastBatchNormalization, build_network, plain_copy, plain_weights
 
-SMALL = {"width": 4, "depth": 2}
+SMALL = {"width": 4, "depth": 2, "stem": "none"}
 
 # Few networks that have every option among them: small enough for every backend.
 COMBINED = [
@@ -39,6 +39,7 @@ COMBINED = [
         1,
         2,
     ),
+    ("patch stem", {"stem": "patch"}, 3, 2),
     ("no normalization, depth 1", {"normalization": "none", "depth": 1, "initializer": "glorot_uniform"}, 3, 4),
 ]
 
@@ -46,7 +47,7 @@ COMBINED = [
 @pytest.mark.battery
 @pytest.mark.parametrize(("options", "bands", "classes"), [c[1:] for c in COMBINED], ids=[c[0] for c in COMBINED])
 def test_a_network_of_many_options_passes_the_battery(options, bands, classes, tmp_path):
-    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, **options}), tmp_path, bands=bands, classes=classes)
+    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, "stem": "none", **options}), tmp_path, bands=bands, classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +63,21 @@ def test_a_network_of_many_options_passes_the_battery(options, bands, classes, t
         {"activation": "tanh"},
         {"dropout": 0.5, "dropout_levels": 9},
         {"head_width": 5},
+        {"stem": "strided"},
+        {"stem": "patch", "head_width": 5, "upsampling": "bilinear", "normalization": "none"},
+        {"stem": "patch", "head_width": 5, "dropout": 0.3},
         {"depth": 3},
         {"width": 6, "normalization": "group"},
     ],
     ids=str,
 )
 def test_each_option_alone_passes_the_battery(options, tmp_path):
-    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, **options}), tmp_path)
+    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, "stem": "none", **options}), tmp_path)
 
 
 @pytest.mark.parametrize(("bands", "classes"), [(1, 4), (5, 2)])
 def test_bands_and_classes_pass_the_battery(bands, classes, tmp_path):
-    run_network_test(NetworkConfig(width=4, depth=1), tmp_path, bands=bands, classes=classes)
+    run_network_test(NetworkConfig(width=4, depth=1, stem="none"), tmp_path, bands=bands, classes=classes)
 
 
 @pytest.mark.battery
@@ -112,7 +116,7 @@ def test_what_is_saved_loads_where_roadseg_is_not_known(tmp_path):
 
 
 def test_the_classic_network_has_31_million_parameters():
-    classic = NetworkConfig(width=64, depth=4, normalization="none", upsampling="nearest")
+    classic = NetworkConfig(width=64, depth=4, stem="none", normalization="none", upsampling="nearest")
     assert 30.9e6 < build_network(classic).count_params() < 31.1e6
 
 
@@ -120,6 +124,20 @@ def test_the_width_doubles_with_each_pooling():
     model = build_network(NetworkConfig(width=4, depth=3))
     widths = [model.get_layer(f"{name}b_conv").filters for name in ("down0", "down1", "down2", "bottom", "up2", "up0")]
     assert widths == [4, 8, 16, 32, 16, 4]
+
+
+@pytest.mark.parametrize("stem", ["patch", "strided"])
+def test_behind_a_stem_the_first_level_works_at_half_resolution(stem):
+    model = build_network(NetworkConfig(width=4, depth=2, stem=stem))
+    inside = keras.Model(model.input, [model.get_layer("down0b_conv").output, model.output])
+    first, answer = inside(np.zeros((1, 16, 24, 3), np.uint8))
+    assert tuple(first.shape) == (1, 8, 12, 4)
+    assert tuple(answer.shape) == (1, 16, 24, 1)
+
+
+def test_a_head_behind_a_stem_sees_the_pixels():
+    model = build_network(NetworkConfig(width=4, depth=1, stem="patch", head_width=5))
+    assert model.get_layer("join_pixels").output.shape[-1] == 3 + 5
 
 
 def test_dropout_lies_on_the_lowest_levels_of_the_way_down():
@@ -135,7 +153,7 @@ def test_dropout_lies_on_the_lowest_levels_of_the_way_down():
 
 @pytest.mark.battery
 def test_bilinear_upsampling_is_keras_own():
-    model = build_network(NetworkConfig(width=2, depth=1, upsampling="bilinear"))
+    model = build_network(NetworkConfig(width=2, depth=1, stem="none", upsampling="bilinear"))
     layer = keras.layers.UpSampling2D(interpolation="bilinear")
     x = np.random.default_rng(0).normal(0, 1, (2, 5, 7, 4)).astype(np.float32)
     way = keras.Model(model.get_layer("up0_up").input, model.get_layer("up0_linear_x").output)
@@ -163,7 +181,7 @@ def test_every_activation_that_is_let_through_gives_probabilities():
     refused = []
     for name in names:
         try:
-            model = build_network(NetworkConfig(width=2, depth=1, activation=name))
+            model = build_network(NetworkConfig(width=2, depth=1, stem="none", activation=name))
         except ConfigError as error:
             assert f"'{name}'" in str(error)
             refused.append(name)

@@ -218,8 +218,8 @@ def model(tmp_path, monkeypatch, predictor):
     """A file in a model's place, and what `load_predictor` was asked for."""
     asked = {}
 
-    def load(model, config, tta, threshold, engine):
-        asked.update(model=model, config=config, tta=tta, threshold=threshold, engine=engine)
+    def load(model, config, tta, threshold, engine, **more):
+        asked.update(model=model, config=config, tta=tta, threshold=threshold, engine=engine, **more)
         return predictor
 
     monkeypatch.setattr(predictor_module, "load_predictor", load)
@@ -291,11 +291,11 @@ def test_a_keras_model_predicts_from_its_file(tmp_path):
 
     image = picture(tmp_path / "a.png", 90, 150)
     config = PredictConfig(window=64, overlap=16)
-    predictor = load_predictor(tmp_path / "model.keras", config, threshold=0.8)
+    predictor = load_predictor(tmp_path / "model.keras", config, threshold=0.8, engine="keras")
     expected = 1 / (1 + np.exp(-(image[..., 0] / 25.5 - 5)))
     np.testing.assert_allclose(predictor.probabilities(image)[..., 0], expected, atol=1e-5)
     assert (predictor.mask(predictor.probabilities(image)) == np.where(expected > 0.8, 255, 0)).all()
-    turned = load_predictor(tmp_path / "model.keras", config, tta=True)
+    turned = load_predictor(tmp_path / "model.keras", config, tta=True, engine="keras")
     np.testing.assert_allclose(turned.probabilities(image)[..., 0], expected, atol=1e-5)
     assert len(turned.info.hash) == 16 and turned.name.endswith("model.keras")
     with pytest.raises(ConfigError, match="from 0 to 1"):

@@ -34,7 +34,7 @@ def val_of(run: Path) -> list[str]:
 
 def history_of(run: Path) -> list[dict[str, str]]:
     """history.csv without the times."""
-    timed = ("seconds", "train_seconds", "images_per_second")
+    timed = ("seconds", "train_seconds", "images_per_second", "data_wait")
     with (run / "history.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
 
@@ -189,6 +189,43 @@ def test_a_copy_of_a_training_image_in_validation_is_warned_of(tmp_path: Path, c
     words = ["--val-names", tmp_path / "names.txt", *tiny("network.depth=1")]
     answer = train(capsys, dataset, tmp_path / "run", *words)
     assert "training and validation share 1 picture" in answer.err and "scene_001 = twin" in answer.err
+
+
+def test_a_set_beyond_its_share_of_memory_is_trained_on_from_a_file_that_goes_with_the_run(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    dataset = blobs(tmp_path / "data", 4)
+    words = tiny("network.depth=1", "data.scale=0.75")
+    said = train(capsys, dataset, tmp_path / "mapped", *words, "--set", "data.memory_share=0").out
+    train(capsys, dataset, tmp_path / "whole", *words)
+    assert "of decoded images in a file in" in said
+    assert files_in(tmp_path / "mapped" / "state") == {"checkpoint.npz"}
+    ours, theirs = history_of(tmp_path / "mapped"), history_of(tmp_path / "whole")
+    assert [float(row["loss"]) for row in ours] == pytest.approx([float(row["loss"]) for row in theirs], abs=1e-5)
+
+
+def test_a_disk_without_room_for_the_decoded_images_is_said_and_nothing_is_left(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roadseg.imagery import store
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    dataset = blobs(tmp_path / "data", 3)
+    monkeypatch.setattr(store, "_append", full)
+    answer = call(capsys, "train", dataset, "--out", tmp_path / "run", *tiny("data.memory_share=0"))
+    assert answer.code == 2 and "No space left on device" in answer.err and "data.memory_share" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_record_says_how_long_training_waited_for_its_batches(shared: Shared) -> None:
+    with (shared[1] / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
+    times = json.loads((shared[1] / "metrics.json").read_text())["times"]
+    waited = sum(float(row["data_wait"]) * float(row["train_seconds"]) for row in rows)
+    assert times["data_wait_s"] == pytest.approx(waited, rel=0.2, abs=0.05)
 
 
 # --- the same again ---------------------------------------------------------------------------------------------------
@@ -353,6 +390,16 @@ def test_a_resumed_run_takes_no_other_settings(tmp_path: Path, capsys: Capture, 
     assert answer.code == 2 and f"leave out {words[0]}" in answer.err
 
 
+def test_a_run_may_be_resumed_on_another_number_of_devices(stopped: Path, shared: Shared, capsys: Capture) -> None:
+    """Which JAX alone can; tests/test_devices.py does it."""
+    before = {name: (stopped / name).read_bytes() for name in files_in(stopped)}
+    several = call(capsys, "train", shared[0], "--out", stopped, "--resume", "--devices", 2)
+    assert several.code == 2 and "KERAS_BACKEND=jax" in several.err
+    uneven = call(capsys, "train", shared[0], "--out", stopped, "--resume", "--devices", 3)
+    assert uneven.code == 2 and "--set train.batch=3" in uneven.err
+    assert before == {name: (stopped / name).read_bytes() for name in files_in(stopped)}
+
+
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path, shared: Shared, capsys: Capture) -> None:
     answer = call(capsys, "train", shared[0], "--out", tmp_path / "nowhere", "--resume")
     assert answer.code == 2 and "is not a run folder" in answer.err and not (tmp_path / "nowhere").exists()
@@ -455,7 +502,11 @@ def test_ctrl_c_keeps_the_last_finished_epoch(tmp_path: Path, shared: Shared, ca
     rows = history_of(tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert 2 <= len(rows) < 400 and metrics["epochs"] == len(rows) and not metrics["complete"]
-    assert roadseg.load(tmp_path / "run").probabilities(np.zeros((8, 8, 3), np.uint8)).shape == (8, 8, 1)
+    assert roadseg.load(tmp_path / "run", engine="keras").probabilities(np.zeros((8, 8, 3), np.uint8)).shape == (
+        8,
+        8,
+        1,
+    )
     assert not [name for name in files_in(tmp_path / "run") if Path(name).name.startswith(".")]
 
 
@@ -466,7 +517,9 @@ def test_ctrl_c_while_predicting_leaves_whole_files_alone(tmp_path: Path, shared
     for k in range(40):
         Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(tmp_path / "in" / f"{k:02d}.png")
     out = tmp_path / "out"
-    process = start("predict", shared[1], tmp_path / "in", "--out", out, "--tta", "--probabilities")
+    process = start(
+        "predict", shared[1], tmp_path / "in", "--out", out, "--tta", "--probabilities", "--engine", "keras"
+    )
     stop = time.monotonic() + 60
     while time.monotonic() < stop and process.poll() is None and not (out / "01.png").exists():
         time.sleep(0.02)

@@ -3,7 +3,7 @@
 import time
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,12 @@ from .errors import ConfigError, ModelError, RoadsegWarning
 from .files import check_place
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .imagery.dataset import Dataset
     from .imagery.splits import Split
+    from .inference.engine import EngineKind
     from .inference.outputs import Progress, Summary
     from .inference.predictor import Predictor
 
@@ -51,7 +55,9 @@ class Run:
         return load(self.path, tta=tta, threshold=threshold)
 
 
-def _with_options(config: Config, epochs: int | None, minutes: float | None, seed: int | None) -> Config:
+def _with_options(
+    config: Config, epochs: int | None, minutes: float | None, seed: int | None, devices: int | None
+) -> Config:
     train = config.train
     if epochs is not None and minutes is not None:
         raise ConfigError("give epochs or minutes, not both")
@@ -67,6 +73,10 @@ def _with_options(config: Config, epochs: int | None, minutes: float | None, see
         if not 0 <= seed < 2**32:
             raise ConfigError(f"--seed {seed}: expected 0..{2**32 - 1}")
         train = msgspec.structs.replace(train, seed=seed)
+    if devices is not None:
+        if devices < 1:
+            raise ConfigError(f"--devices {devices}: at least 1")
+        train = msgspec.structs.replace(train, devices=devices)
     return msgspec.structs.replace(config, train=train)
 
 
@@ -107,6 +117,7 @@ def train(
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int | None = None,
+    devices: int | None = None,
     val: float | None = None,
     val_names: Path | None = None,
     fold: tuple[int, int] | None = None,
@@ -123,6 +134,7 @@ def train(
         dataset: a folder in one of the known layouts.
         config: the recipe; `Config()` when None.
         epochs, minutes: length of the run, over what `config` says. Minutes cover compiling, validation and saving.
+        devices: each computes an equal part of every batch; more than one: on JAX. Over what `config` says.
         val: share of the images that validates, drawn by the seed (0.1 when nothing else is said).
         val_names: a text file with the names of the validating images.
         fold: (K, N): block K of N validates, see `roadseg.imagery.splits`.
@@ -138,7 +150,7 @@ def train(
     from .learning.runs import RunFolder
 
     started = time.perf_counter() if started is None else started
-    config = _with_options(config or Config(), epochs, minutes, seed)
+    config = _with_options(config or Config(), epochs, minutes, seed, devices)
     _check_start(config, Path(out), init)
     prepared = prepare_training(
         dataset,
@@ -153,8 +165,10 @@ def train(
     )
     print(prepared.summary(), flush=True)
     from .backend import load_keras
+    from .learning.devices import check_devices
 
     load_keras()  # before anything is written: there may be none
+    check_devices(config.train.devices)
     from .learning.trainer import Trainer
 
     folder = RunFolder.create(out)
@@ -184,6 +198,7 @@ def describe_training(
     epochs: int | None = None,
     minutes: float | None = None,
     seed: int | None = None,
+    devices: int | None = None,
     val: float | None = None,
     val_names: Path | None = None,
     fold: tuple[int, int] | None = None,
@@ -194,7 +209,7 @@ def describe_training(
     skip_bad: bool = False,
 ) -> str:
     """What `train` would do with these arguments, without a backend and without writing anything."""
-    config = _with_options(config, epochs, minutes, seed)
+    config = _with_options(config, epochs, minutes, seed, devices)
     _check_start(config, Path(out), init)
     prepared = prepare_training(
         dataset,
@@ -223,15 +238,27 @@ def describe_training(
     )
 
 
-def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, started: float | None = None) -> Run:
+def resume(
+    dataset: Path | str,
+    out: Path | str,
+    *,
+    devices: int | None = None,
+    skip_bad: bool = False,
+    started: float | None = None,
+) -> Run:
     """Continue an interrupted run with its own configuration and split; a finished one is left as it is.
+
+    Args:
+        devices: another number of them than the run began with; the curve is the same within rounding.
 
     Raises:
         RunError: no run there, or its state is damaged or of other images.
+        BackendError: fewer devices here than the run was begun on.
     """
     from .imagery.dataset import open_dataset
     from .imagery.splits import Split
-    from .learning.plan import check_resumed_split
+    from .learning.devices import check_devices
+    from .learning.plan import check_batch, check_resumed_split
     from .learning.runs import RunFolder
     from .learning.trainer import Trainer
 
@@ -242,7 +269,9 @@ def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, star
         if metrics.get("complete"):
             print(f"run '{out}' is complete: nothing to do", flush=True)
             return Run(folder.path, metrics)
-    config = folder.read_config()
+    config = _with_options(folder.read_config(), None, None, None, devices)
+    check_batch(config)
+    check_devices(config.train.devices)
     stored = folder.read_json("split.json")
     opened = open_dataset(Path(dataset), config.data, skip_bad=skip_bad)
     index = {pair.stem: k for k, pair in enumerate(opened.pairs)}
@@ -254,10 +283,11 @@ def resume(dataset: Path | str, out: Path | str, *, skip_bad: bool = False, star
 
 def _check_start(config: Config, out: Path, init: Path | str | None) -> None:
     """Refuse what can be known to be wrong before an image is read or Keras is loaded."""
-    from .learning.plan import check_crop
+    from .learning.plan import check_batch, check_crop
     from .learning.runs import RunFolder, find_model
 
     check_crop(config)
+    check_batch(config)
     if init is not None and not zipfile.is_zipfile(find_model(init)):
         raise ModelError(f"--init '{init}' is not a Keras model: give a run folder or a .keras file")
     check_place(out)
@@ -285,16 +315,18 @@ def _count(n: int, what: str) -> str:
 
 
 def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
+    from .learning.devices import data_parallel
     from .reports.html import write_report
 
     folder = trainer.folder
-    try:
-        trainer.build(init)
-        complete = trainer.fit(resume)
-    except KeyboardInterrupt:
-        kept = "the finished epochs are kept" if folder.checkpoint.is_file() else "no epoch was finished"
-        raise KeyboardInterrupt(f"{kept}; go on with --resume, or remove '{folder.path}'") from None
-    metrics = trainer.finish(complete)
+    with data_parallel(trainer.config.train.devices):
+        try:
+            trainer.build(init)
+            complete = trainer.fit(resume)
+        except KeyboardInterrupt:
+            kept = "the finished epochs are kept" if folder.checkpoint.is_file() else "no epoch was finished"
+            raise KeyboardInterrupt(f"{kept}; go on with --resume, or remove '{folder.path}'") from None
+        metrics = trainer.finish(complete)
     write_report(folder.path)
     if not complete:
         raise KeyboardInterrupt(
@@ -304,16 +336,29 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
 
 
 def load(
-    model: Path | str, *, tta: bool = False, threshold: float | None = None, config: PredictConfig | None = None
+    model: Path | str,
+    *,
+    tta: bool = False,
+    threshold: float | None = None,
+    config: PredictConfig | None = None,
+    engine: "EngineKind" = "auto",
+    int8: bool = False,
+    calibrate: "Iterable[NDArray[np.uint8]] | None" = None,
 ) -> "Predictor":
     """A trained model, ready to predict: `load("runs/first").probabilities(image)`.
 
+    Args:
+        engine: "auto" (the fastest there is whose answer is Keras' own), "keras", "openvino" or "onnx".
+        int8: compute in 8 bits, faster and slightly different; the model is quantised with windows of `calibrate`.
+        calibrate: images like those to predict, (H, W, C) uint8 each.
+
     Raises:
-        ModelError: no model there.
+        ModelError: no model there, or one that the engine cannot take.
+        BackendError: what the engine needs is not installed.
     """
     from .inference.predictor import load_predictor
 
-    return load_predictor(model, config, tta=tta, threshold=threshold)
+    return load_predictor(model, config, tta, threshold, engine, int8=int8, calibrate=calibrate)
 
 
 def predict(
@@ -325,11 +370,23 @@ def predict(
     tta: bool = False,
     threshold: float | None = None,
     config: PredictConfig | None = None,
+    engine: "EngineKind" = "auto",
+    int8: bool = False,
     progress: "Progress | None" = None,
 ) -> "Summary":
-    """Predict image files, or all images of folders, into the folder `out`; see the contract of `roadseg predict`."""
+    """Predict image files, or all images of folders, into the folder `out`; see the contract of `roadseg predict`.
+
+    With `int8` the model is quantised with windows of these images; how far the masks differ is in `predict.json`.
+    """
     from .inference.outputs import plan_outputs, run_jobs
 
     places = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     jobs = plan_outputs([Path(p) for p in places], Path(out), probabilities)
-    return run_jobs(load(model, tta=tta, threshold=threshold, config=config), jobs, Path(out), progress)
+    images = None
+    if int8:
+        from .inference.int8 import ImageFiles
+        from .learning.runs import find_model, read_info
+
+        images = ImageFiles([job.source for job in jobs], read_info(find_model(model)))
+    predictor = load(model, tta=tta, threshold=threshold, config=config, engine=engine, int8=int8, calibrate=images)
+    return run_jobs(predictor, jobs, Path(out), progress)

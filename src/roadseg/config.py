@@ -67,6 +67,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     classes: list[str] = []  # names, for more than two classes by index; empty: as found
     bands: Annotated[int, Meta(ge=0)] = 0  # channels of the network's input; 0: as found in the images
     value_range: list[float] = []  # pixel values of 16-bit and float images that become 0 and 255; empty: as found
+    memory_share: Share = 0.25  # of the machine's memory for decoded images; what is more lies in a file, mapped
 
 
 class PerturbConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,8 +93,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The model."""
 
     name: str = "unet"
-    width: Count = 16  # channels at full resolution, doubled with each pooling
-    depth: Annotated[int, Meta(ge=1, le=8)] = 5  # number of poolings
+    width: Count = 32  # channels of the first level, doubled with each pooling
+    depth: Annotated[int, Meta(ge=1, le=8)] = 4  # number of poolings
+    stem: Literal["none", "patch", "strided"] = "patch"  # before the first level: none, or a halving of the resolution
     normalization: Literal["batch", "group", "layer", "none"] = "batch"
     activation: str = "relu"  # any Keras activation by name
     negative_slope: Amount = 0.1  # of leaky_relu
@@ -102,6 +104,11 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
     head_width: Annotated[int, Meta(ge=0)] = 0  # channels of one more 3x3 convolution before the output; 0: none
     initializer: str = "he_normal"
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths that the network takes are multiples of it, px."""
+        return int(2 ** (self.depth + (self.stem != "none")))
 
 
 class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,6 +136,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clip: Amount = 1.0  # global gradient norm; 0: off
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.995  # decay of the averaged weights; 0: off
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"  # auto: what a probe finds faster
+    devices: Count = 1  # each computes an equal part of every batch; more than one: on JAX
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # NumPy takes no other
 
 

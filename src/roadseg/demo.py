@@ -55,7 +55,7 @@ def run_demo(out: Path | str, minutes: float = 3.0, seed: int = 0) -> dict[str, 
     print("3. scoring on the unseen scenes", flush=True)
     scores = evaluation.evaluate(run.path, unseen)
     print("4. predicting them", flush=True)
-    api.predict(run.path, unseen / "images", out / "masks", probabilities=True)
+    api.predict(run.path, unseen / "images", out / "masks", probabilities=True, engine="keras")  # it is loaded already
     print("5. writing a submission of 16x16 patches", flush=True)
     write_submission(out / "masks", out / "submission.csv")
     print("6. drawing a sheet", flush=True)

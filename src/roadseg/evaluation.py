@@ -3,12 +3,21 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, ModelError, RunError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .imagery.dataset import Dataset
+    from .inference.engine import EngineKind
+    from .inference.predictor import Predictor
+
 __all__ = ["compare", "evaluate"]
 
+CHANGED = ("pixel_iou", "pixel_f1", "patch_accuracy")
 COMPARED = ("pixel_f1", "pixel_iou", "pixel_accuracy", "patch_accuracy", "patch_f1")
 
 
@@ -20,10 +29,17 @@ def evaluate(
     threshold: float | None = None,
     include_trained: bool = False,
     skip_bad: bool = False,
+    engine: "EngineKind | None" = None,
+    int8: bool = False,
 ) -> dict[str, Any]:
     """Scores of a model on labelled images, pooled over all pixels and patches, beside the all-background baseline.
 
     Images that the model was trained on (by content) are left out unless `include_trained`; how many is in the answer.
+
+    Args:
+        engine: what computes, see `roadseg.load`; None is Keras, the reference, or OpenVINO with `int8`.
+        int8: score the model in 8 bits, quantised on these images without their masks. Its scores in float32 are in
+            the answer as `float32`, the difference as `change`.
 
     Raises:
         ModelError: the model's classes or bands are not the dataset's.
@@ -32,6 +48,7 @@ def evaluate(
     from .api import load
     from .config import DataConfig
     from .imagery.dataset import open_dataset
+    from .inference.predictor import float32_predictor
     from .learning.runs import find_model, read_info
     from .learning.validation import validate
     from .scores import Scores
@@ -49,23 +66,50 @@ def evaluate(
         raise DataError(
             f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
         )
-    predictor = load(model, tta=tta, threshold=threshold)
+    chosen_engine: EngineKind = engine or ("openvino" if int8 else "keras")
+    samples = _Images(opened, chosen) if int8 else None
+    predictor = load(model, tta=tta, threshold=threshold, engine=chosen_engine, int8=int8, calibrate=samples)
     limit = predictor.info.threshold
-    parts: dict[str, Any] = {}
-    for index in chosen:
-        (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
-        parts[result.sample.stem] = result.scores
-    total = Scores.pool(parts.values(), len(info.classes))
-    scores = total.to_dict()
-    if len(info.classes) > 2:
-        scores["class_iou"] = dict(zip(info.classes, total.class_iou(), strict=True))
-    return scores | {
+
+    def scored(predictor: "Predictor") -> dict[str, Any]:
+        parts: dict[str, Scores] = {}
+        for index in chosen:
+            (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
+            parts[result.sample.stem] = result.scores
+        total = Scores.pool(parts.values(), len(info.classes))
+        scores = total.to_dict()
+        if len(info.classes) > 2:
+            scores["class_iou"] = dict(zip(info.classes, total.class_iou(), strict=True))
+        return scores | {"engine": predictor.engine, "images": {stem: part.to_dict() for stem, part in parts.items()}}
+
+    answer = scored(predictor)
+    more: dict[str, Any] = {}
+    if int8:
+        exact = scored(float32_predictor(model, tta=tta, threshold=threshold))
+        gaps = {key: answer[key] - exact[key] for key in CHANGED if answer[key] is not None}
+        more = {"int8": predictor.int8, "float32": exact, "change": gaps}
+    images = answer.pop("images")
+    return answer | {
         "threshold": limit,
         "tta": predictor.tta,
         "n_trained_on": skipped,
         "trained_on_included": include_trained and skipped > 0,
-        "images": {stem: part.to_dict() for stem, part in parts.items()},
+        **more,
+        "images": images,
     }
+
+
+class _Images(Sequence["NDArray[np.uint8]"]):
+    """The images of some of a dataset's pairs, read when they are asked for."""
+
+    def __init__(self, dataset: "Dataset", chosen: Sequence[int]) -> None:
+        self.dataset, self.chosen = dataset, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.dataset.read(self.chosen[index]).image
 
 
 def compare(runs: Sequence[Path | str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..errors import RoadsegError, RoadsegWarning
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "inspect", "train", "evaluate", "compare", "predict", "submit", "unsubmit", "report")
+COMMANDS = ("demo", "inspect", "train", "evaluate", "compare", "predict", "submit", "unsubmit", "report", "bench")
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

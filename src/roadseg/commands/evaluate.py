@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from .predict import add_engine
+
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
 HELP = "score a model on labelled images, beside the all-background baseline"
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tta", action="store_true", help="mean over 8 rotations and reflections")
     add("--threshold", metavar="T", type=float, help="road where the probability is above T (the model's own)")
     add("--all", action="store_true", help="also the images that the model was trained on")
+    add_engine(parser, None)
     add("--skip-bad", action="store_true", help="leave bad files out with a warning")
 
 
@@ -34,6 +37,8 @@ def run(args: argparse.Namespace) -> int | None:
         threshold=args.threshold,
         include_trained=args.all,
         skip_bad=args.skip_bad,
+        engine=args.engine,
+        int8=args.int8,
     )
     if args.json:
         print(json.dumps(result, indent=2), flush=True)
@@ -42,6 +47,10 @@ def run(args: argparse.Namespace) -> int | None:
         what = "taken in: these scores are too good" if args.all else "left out"
         print(f"{result['n_trained_on']} images that the model was trained on are {what}", flush=True)
     print(f"{result['n_images']} images: {scores_line(result)}", flush=True)
+    if "float32" in result:
+        changes = ", ".join(f"{name.replace('_', ' ')} {gap:+.4f}" for name, gap in result["change"].items())
+        print(f"  in float32: {scores_line(result['float32'])}", flush=True)
+        print(f"  8 bits change {changes}", flush=True)
     if "class_iou" in result:
         for name, iou in result["class_iou"].items():
             print(f"  IoU {name}: {'-' if iou is None else f'{iou:.4f}'}", flush=True)

@@ -5,13 +5,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..inference.outputs import Progress, Step
 
-__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "add_engine", "run"]
 
 HELP = "predict masks for images of any size with a trained model"
 EXAMPLE = "roadseg predict RUN images/ --out masks/ --probabilities"
@@ -39,12 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", metavar="T", type=float, help="road where the probability is above T (the model's own)"
     )
-    parser.add_argument(
-        "--engine", choices=("auto", "keras"), default="auto", help="what computes (auto: the fastest there is)"
-    )
+    add_engine(parser, "auto")
     parser.add_argument("--batch", metavar="N", type=int, help="windows at once (4); fewer need less memory")
     parser.add_argument(
         "--window", metavar="PX", type=int, help="largest side of a window (640); smaller needs less memory"
+    )
+
+
+def add_engine(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """`--engine` and `--int8`, for the commands that predict; without a default Keras computes, or OpenVINO in int8."""
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "keras", "openvino", "onnx"),
+        default=default,
+        help=f"what computes ({default or 'keras'}); auto: the fastest whose answer is Keras' own, tried once a model",
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="compute in 8 bits (OpenVINO), quantised on the images; the change is told"
     )
 
 
@@ -63,17 +75,37 @@ def run(args: argparse.Namespace) -> int | None:
         tables["overlap"] = max(0, min(PredictConfig().overlap, args.window // 2))
     config = read_config({"predict": tables}, source="options").predict
 
-    find_model(
-        args.model
-    )  # a wrong path is told before the images are looked at, and wrong images before Keras is loaded
-    jobs = plan_outputs(args.inputs, args.out, args.probabilities)
-    predictor = load_predictor(args.model, config, args.tta, args.threshold, args.engine)
+    path = find_model(args.model)  # a wrong path is told before the images are looked at
+    jobs = plan_outputs(args.inputs, args.out, args.probabilities)  # and wrong images before the model is loaded
+    images = None
+    if args.int8:
+        from ..inference.int8 import ImageFiles
+        from ..learning.runs import read_info
+
+        images = ImageFiles([job.source for job in jobs], read_info(path))
+    predictor = load_predictor(
+        args.model,
+        config,
+        args.tta,
+        args.threshold,
+        args.engine,
+        int8=args.int8,
+        calibrate=images,
+        tell=partial(print, flush=True),
+    )
+    if predictor.int8 is not None:
+        from ..inference.int8 import describe
+
+        print(describe(predictor.int8), flush=True)
     with _progress() as progress:
         summary = run_jobs(predictor, jobs, args.out, progress)
-    images = "1 image" if summary.images == 1 else f"{summary.images} images"
+    count = "1 image" if summary.images == 1 else f"{summary.images} images"
+    setup = predictor.setup_seconds
+    seconds = max(summary.seconds - setup, 1e-9)
+    chosen = f"; {setup:.1f} s went into comparing engines, once" if setup else ""
     print(
-        f"{images}, {summary.pixels / 1e6:.2f} Mpx in {summary.seconds:.1f} s "
-        f"({summary.megapixels_per_second:.2f} Mpx/s) -> {args.out}",
+        f"{count}, {summary.pixels / 1e6:.2f} Mpx in {seconds:.1f} s "
+        f"({summary.pixels / 1e6 / seconds:.2f} Mpx/s, {predictor.engine}{chosen}) -> {args.out}",
         flush=True,
     )
     return 0

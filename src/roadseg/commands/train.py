@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument(
         "--minutes", metavar="M", type=float, help="as many steps as fit, compiling and saving included"
     )
+    add(
+        "--devices",
+        metavar="N",
+        type=int,
+        help="GPUs (or other devices) that share every batch, the same result as on one; more than 1 needs "
+        "KERAS_BACKEND=jax and a train.batch that N divides (1)",
+    )
     add("--init", metavar="WEIGHTS", type=Path, help="a run or model to start from")
     add("--resume", action="store_true", help="continue the run in --out, with its own settings")
     add("--skip-bad", action="store_true", help="leave bad files out with a warning")
@@ -66,7 +73,7 @@ def run(args: argparse.Namespace) -> int | None:
         given = [name for name, value in values.items() if value is not None and value is not False and value != []]
         if given:
             raise ConfigError(f"--resume goes on with the run's own settings: leave out --{given[0].replace('_', '-')}")
-        result = api.resume(args.dataset, args.out, skip_bad=args.skip_bad, started=started)
+        result = api.resume(args.dataset, args.out, devices=args.devices, skip_bad=args.skip_bad, started=started)
     else:
         config = load_config(args.config, args.set)
         options = {
@@ -74,7 +81,7 @@ def run(args: argparse.Namespace) -> int | None:
             "fold": fold, "fold_seed": 43 if args.fold_seed is None else args.fold_seed,
             "init": args.init, "skip_bad": args.skip_bad,
         }  # fmt: skip
-        length = {"epochs": args.epochs, "minutes": args.minutes, "seed": args.seed}
+        length = {"epochs": args.epochs, "minutes": args.minutes, "seed": args.seed, "devices": args.devices}
         if args.dry_run:
             print(api.describe_training(args.dataset, args.out, config, **length, **options))
             return 0
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace) -> int | None:
     _print_scores(result)
     if args.test is not None:
         masks = result.path / "test"
-        summary = api.predict(result.path, args.test, masks, tta=result.config().predict.tta)
+        summary = api.predict(result.path, args.test, masks, tta=result.config().predict.tta, engine="keras")
         print(f"{summary.images} test images -> {masks}", flush=True)
     if args.submission is not None:
         from ..roads.submission import write_submission

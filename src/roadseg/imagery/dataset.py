@@ -1,10 +1,11 @@
 """A dataset folder, opened and checked: pairs of images and masks as uint8 arrays of one form."""
 
 import json
+import math
 import tomllib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .layouts import Pair, find_pairs
 from .masks import MAX_INDEX, MIN_SOFT, MaskCoding, decode, find_coding, histogram, read_mask
 from .pixels import content_hash, to_bands, to_uint8
 from .raster import ground_resolution, read_picture
+from .store import PixelStore
 
 __all__ = ["Dataset", "Sample", "open_dataset", "open_image"]
 
@@ -97,9 +99,26 @@ class Dataset:
         valid = _both(picture.valid, raw.valid)
         return Sample(pair.stem, image, mask, valid, content_hash(picture.pixels))
 
-    def read_all(self, indices: Iterable[int]) -> list[Sample]:
-        """Decode the pairs of `indices`, in their order."""
-        return [self.read(i) for i in indices]
+    def read_all(self, indices: Iterable[int], store: PixelStore | None = None) -> list[Sample]:
+        """Decode the pairs of `indices`, in their order; into memory, or where `store` has room for them.
+
+        Raises:
+            DataError: see `read`.
+            OutputError: the store's folder cannot be written, or the disk is full.
+        """
+        wanted = list(indices)
+        if store is None:
+            return [self.read(i) for i in wanted]
+        bare: list[tuple[str, str]] = []
+
+        def rows() -> Iterator[tuple[np.ndarray | None, ...]]:
+            for sample in map(self.read, wanted):
+                bare.append((sample.stem, sample.hash))
+                yield sample.image, sample.mask, sample.valid
+
+        size = sum(math.prod(self.sizes[i]) * (self.bands + 1) for i in wanted)
+        kept: Any = zip(bare, store.keep(rows(), size), strict=True)
+        return [Sample(stem, image, mask, valid, code) for (stem, code), (image, mask, valid) in kept]
 
     def summary(self) -> str:
         """A few lines for the user: layout, counts, sizes, bands, mask rule, what was left out."""

@@ -1,5 +1,7 @@
 """What computes a batch of windows: one call, `(N, H, W, C) uint8 -> (N, H, W, K) float32`, whatever runs behind it."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -9,15 +11,42 @@ from numpy.typing import NDArray
 from ..backend import is_out_of_memory
 from ..errors import BackendError, ConfigError
 
-__all__ = ["Engine", "EngineKind", "KerasEngine", "open_engine", "with_tta"]
+__all__ = ["Engine", "EngineKind", "KerasEngine", "Tell", "engine_name", "open_engine", "reasons", "with_tta"]
 
-EngineKind = Literal["auto", "keras"]
+EngineKind = Literal["auto", "keras", "openvino", "onnx"]
+Tell = Callable[[str], None]  # shows a line to the user who waits
+
+# What C++ libraries say beside what `is_out_of_memory` knows from the frameworks.
+MEMORY_SIGNS = ("bad_alloc", "bad allocation", "Failed to allocate memory", "could not create a memory object")
 
 
 class Engine(Protocol):
     """Computes probabilities: windows (N, H, W, C) uint8 -> (N, H, W, K) float32 in [0, 1]."""
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+@contextmanager
+def reasons(shape: tuple[int, ...], name: str = "") -> Iterator[None]:
+    """Turn what an engine raises on windows of `shape` (N, H, W, C) into a `BackendError` that says what to do.
+
+    Without a `name` only running out of memory is turned; Keras says by itself what else is wrong.
+    """
+    try:
+        yield
+    except Exception as error:
+        n, height, width, _ = shape
+        windows = f"{n} windows of {width}x{height} pixels"
+        if is_out_of_memory(error) or any(sign in str(error) for sign in MEMORY_SIGNS):
+            raise BackendError(
+                f"out of memory with {windows} at once: use a smaller --batch or --window, or close other programs"
+            ) from error
+        if not name:
+            raise
+        lines = str(error).strip().splitlines()
+        raise BackendError(
+            f"{name} cannot compute {windows} ({lines[-1] if lines else error!r}): use another --engine"
+        ) from error
 
 
 class KerasEngine:
@@ -28,6 +57,8 @@ class KerasEngine:
     Raises:
         BackendError: on a call, when the device's memory does not hold the batch.
     """
+
+    name = "keras"
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -40,16 +71,8 @@ class KerasEngine:
         sizes.add(full)
         if full > n:
             batch = np.concatenate([batch, np.repeat(batch[-1:], full - n, axis=0)])
-        try:
+        with reasons(batch.shape):
             found = self.model.predict_on_batch(batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            _, height, width, _ = batch.shape
-            raise BackendError(
-                f"out of memory with {full} windows of {width}x{height} pixels at once: "
-                "use a smaller --batch or --window, or close other programs"
-            ) from error
         return np.asarray(found, dtype=np.float32)[:n]
 
 
@@ -81,16 +104,47 @@ def with_tta(run: Engine) -> Engine:
     return _Tta(run)
 
 
-def open_engine(path: Path, kind: EngineKind = "auto") -> Engine:
-    """The engine for the model at `path`, a `.keras` file; `auto` takes the fastest one there is for it.
+def engine_name(run: Engine) -> str:
+    """What an engine is called in the records, e.g. `openvino bf16`; empty for a function without a name of its own."""
+    return str(getattr(run, "name", ""))
+
+
+def open_engine(path: Path, kind: EngineKind = "auto", *, digest: str = "", tell: Tell | None = None) -> Engine:
+    """The engine for the model at `path`, a `.keras` file, in floating point.
+
+    `auto` compares the engines there are on the first windows and keeps the fastest (`choice.AutoEngine`); `openvino`
+    does the same with its two precisions. Converted models and choices are kept in the user's cache folder.
+
+    Args:
+        digest: the model file's hash as `ModelInfo` has it; read from the file when empty.
+        tell: is given a line before what takes long and happens once.
 
     Raises:
         ConfigError: an engine that is not known.
-        ModelError: the file is not a model.
-        BackendError: no Keras backend is installed.
+        ModelError: the file is not a model, or one that the engine cannot take.
+        BackendError: the engine, or for `keras` a backend, is not installed.
     """
     if kind not in get_args(EngineKind):
         raise ConfigError(f"--engine {kind}: choose from {', '.join(get_args(EngineKind))}")
+    if kind == "keras":
+        return _open_keras(path)
+    from .cache import open_cache
+    from .choice import AutoEngine, build
+
+    if not digest:
+        from ..learning.runs import read_info
+
+        digest = read_info(path).hash
+    cache = open_cache(digest)
+    if kind == "onnx":
+        return build("onnx", path, cache)
+    return AutoEngine(path, cache, kind, tell)
+
+
+def _open_keras(path: Path) -> KerasEngine:
     from ..learning.runs import load_model
 
-    return KerasEngine(load_model(path))
+    try:
+        return KerasEngine(load_model(path))
+    except BackendError as error:
+        raise BackendError(f"{error}; --engine openvino needs none of them") from error

@@ -207,6 +207,7 @@ def _record(predictor: Predictor, jobs: Sequence[Job], failed: dict[Path, DataEr
             "tta": predictor.tta,
             "probabilities": any(job.probability for job in jobs),
             "engine": predictor.engine,
+            **({"int8": predictor.int8} if predictor.int8 is not None else {}),
             "scale": info.scale,
             "window": config.window,
             "overlap": config.overlap,

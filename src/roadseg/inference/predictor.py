@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import PredictConfig
 from ..errors import ConfigError, ModelError
-from .engine import Engine, EngineKind, open_engine, with_tta
+from .engine import Engine, EngineKind, Tell, engine_name, open_engine, with_tta
 from .tiling import Grid, predict_bands
 
 if TYPE_CHECKING:
     from ..learning.runs import ModelInfo
 
-__all__ = ["Predictor", "load_predictor"]
+__all__ = ["Predictor", "float32_predictor", "load_predictor"]
 
 
 class Predictor:
@@ -29,7 +29,7 @@ class Predictor:
         info: what the model is for; its threshold is the one that `mask` uses.
         config: windows and batch; test-time augmentation where `config.tta` or `tta` says so.
         name: where the model came from, for the record.
-        engine: what `run` computes with, for the record.
+        engine: what `run` computes with, for the record; where empty, what `run` says of itself.
 
     Attributes:
         outputs: K, 1 for two classes (the probability of the second one), else the number of classes.
@@ -50,8 +50,23 @@ class Predictor:
         self.run = with_tta(run) if self.tta else run
         self.info = info
         self.name = name
-        self.engine = engine
+        self._source, self._engine = run, engine
         self.outputs = len(info.classes) if len(info.classes) > 2 else 1
+
+    @property
+    def engine(self) -> str:
+        """What computes, e.g. `openvino bf16`; an engine that chooses itself says so after the first windows."""
+        return self._engine or engine_name(self._source)
+
+    @property
+    def int8(self) -> dict[str, Any] | None:
+        """How far a quantised model's masks are from the float32 ones; None where nothing is quantised."""
+        return getattr(self._source, "report", None)
+
+    @property
+    def setup_seconds(self) -> float:
+        """Seconds that were spent within the predictions so far on choosing the engine."""
+        return float(getattr(self._source, "setup_seconds", 0.0))
 
     def bands(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Probabilities from top to bottom, a band of rows at a time; what a large image needs.
@@ -124,23 +139,56 @@ def load_predictor(
     tta: bool = False,
     threshold: float | None = None,
     engine: EngineKind = "auto",
+    *,
+    int8: bool = False,
+    calibrate: Iterable[NDArray[np.uint8]] | None = None,
+    tell: Tell | None = None,
 ) -> Predictor:
     """The predictor of a run folder, a `model.keras` or a model by name.
 
     Args:
         threshold: in [0, 1], in place of the model's own.
+        engine: what computes; see `open_engine`.
+        int8: quantise the model to 8 bits for OpenVINO, with windows of the images in `calibrate`, see `open_int8`.
+        tell: is given a line before what takes long and happens once for a model.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], or an engine that is not known.
-        ModelError: there is no such model, or it is not one of ours.
-        BackendError: no Keras backend is installed.
+        ConfigError: a threshold outside [0, 1], an engine that is not known, or one that has no int8.
+        ModelError: there is no such model, it is not one of ours, or the engine cannot take it.
+        BackendError: what the engine needs is not installed.
     """
     from ..learning.runs import find_model, read_info
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"threshold {threshold}: give a probability from 0 to 1")
+    if int8 and engine not in ("auto", "openvino"):
+        raise ConfigError(f"--int8 with --engine {engine}: only openvino computes in 8 bits, leave --engine out")
     path = find_model(model)
     info = read_info(path)
     if threshold is not None:
         info = dataclasses.replace(info, threshold=threshold)
-    return Predictor(open_engine(path, engine), info, config, tta, name=str(path), engine="keras")
+    run: Engine
+    if int8:
+        from .int8 import open_int8
+
+        run = open_int8(path, info, calibrate, tell)
+    else:
+        run = open_engine(path, engine, digest=info.hash, tell=tell)
+    return Predictor(run, info, config, tta, name=str(path))
+
+
+def float32_predictor(model: str | Path, *, tta: bool = False, threshold: float | None = None) -> Predictor:
+    """What a predictor in 8 bits is compared with: OpenVINO in float32.
+
+    Raises:
+        ModelError, BackendError: as `load_predictor`.
+    """
+    from ..learning.runs import find_model, read_info
+    from .cache import open_cache
+    from .choice import build
+
+    path = find_model(model)
+    info = read_info(path)
+    if threshold is not None:
+        info = dataclasses.replace(info, threshold=threshold)
+    return Predictor(build("openvino f32", path, open_cache(info.hash)), info, tta=tta, name=str(path))

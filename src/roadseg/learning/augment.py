@@ -113,14 +113,17 @@ def coordinate_map(
     return reflect(x + np.float32(centre_x), width), reflect(y + np.float32(centre_y), height)
 
 
-def sample(pixels: NDArray[np.uint8], x: Floats, y: Floats, *, discrete: bool) -> Bytes:
+def sample(pixels: NDArray[np.uint8], x: Floats, y: Floats, *, discrete: bool, factor: int = 1) -> Bytes:
     """`pixels` (H, W, C) or (H, W) uint8 at the coordinates x, y: linearly, or the nearest pixel when `discrete`.
 
-    Only the window that the coordinates cover is touched: OpenCV's map is limited to 32767 px a side.
+    Values are multiplied by `factor` before they are blended. Only the window that the coordinates cover is touched:
+    OpenCV's map is limited to 32767 px a side, and the image may lie on a disk.
     """
     left, top = int(x.min()), int(y.min())
     right, bottom = math.ceil(x.max()) + 1, math.ceil(y.max()) + 1
     window: Any = np.ascontiguousarray(pixels[top:bottom, left:right])
+    if factor != 1:
+        window = window * np.uint8(factor)
     if discrete:
         out = window[np.rint(y).astype(np.intp) - top, np.rint(x).astype(np.intp) - left]
         return np.asarray(out, np.uint8)
@@ -189,5 +192,5 @@ class Perturbation:
         if self.discrete:
             truth = sample(mask, x, y, discrete=True)
         else:
-            truth = (sample(mask * np.uint8(254), x, y, discrete=False) > 127).astype(np.uint8)
+            truth = (sample(mask, x, y, discrete=False, factor=254) > 127).astype(np.uint8)
         return perturb_colours(pixels, self.config, rng), truth

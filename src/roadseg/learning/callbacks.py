@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import RunError
 from ..scores import Scores
-from .checkpoint import save_checkpoint
+from .checkpoint import capture, save_checkpoint
 from .optimizers import averaged_weights
 from .runs import RunFolder
 from .validation import Validated, picture_of
@@ -67,6 +68,8 @@ class Validation(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """A row an epoch: step, losses, scores, seconds, images/s (crops), learning rate; in memory and in history.csv."""
 
+    async_safe = True  # Keras calls it when a step's result is there, and does not hold up the next step for it
+
     def __init__(self, folder: RunFolder, rows: Sequence[dict[str, Any]], steps_per_epoch: int, batch: int) -> None:
         super().__init__()
         self.folder = folder
@@ -79,7 +82,7 @@ class History(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._trained = time.perf_counter()
+        self._trained = max(self._trained, time.perf_counter())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
@@ -99,16 +102,67 @@ class History(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes the state after every epoch; `finished` counts the epochs that are safe on disk."""
+    """Writes the state after every epoch, in a thread: training goes on while the disk works.
+
+    Where epochs are shorter than a writing the newest state is written next and those between are left out.
+    """
 
     def __init__(self, folder: RunFolder, finished: int = 0) -> None:
         super().__init__()
         self.folder = folder
-        self.finished = finished
+        self._finished = finished
+        self._newest: tuple[int, list[Any]] | None = None  # waits for the writer
+        self._lock = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._failed: BaseException | None = None
+
+    @property
+    def finished(self) -> int:
+        """Epochs that are safe on disk; waits for what is being written.
+
+        Raises:
+            OutputError: a state could not be written.
+        """
+        self.close()
+        self._check()
+        return self._finished
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        writer = self._writer
+        if writer is not None:
+            writer.join()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        save_checkpoint(self.folder.checkpoint, self.model, epoch + 1)
-        self.finished = epoch + 1
+        self._check()
+        state = capture(self.model)
+        with self._lock:
+            self._newest = (epoch + 1, state)
+            if self._writer is None or not self._writer.is_alive():
+                self._writer = threading.Thread(target=self._write, name="roadseg-checkpoint")
+                self._writer.start()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        _ = self.finished
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                newest, self._newest = self._newest, None
+                if newest is None:
+                    self._writer = None  # under the lock: the next epoch starts another
+                    return
+            try:
+                save_checkpoint(self.folder.checkpoint, newest[1], newest[0])
+            except BaseException as error:
+                self._failed = error
+            else:
+                self._finished = newest[0]
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -155,6 +209,8 @@ class TensorBoard(keras.callbacks.Callback):
 
 class Display(keras.callbacks.Callback):
     """A progress bar on a terminal, and one flushed line after every epoch anywhere."""
+
+    async_safe = True
 
     def __init__(self, history: History, epochs: int, steps_per_epoch: int, baseline: float | None) -> None:
         super().__init__()

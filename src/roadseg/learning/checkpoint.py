@@ -19,7 +19,9 @@ def _variables(model: Any) -> list[Any]:
     """Weights, the optimiser's variables and the random states of dropout, in a fixed order."""
     seeds = [v for v in model.variables if "seed_generator_state" in v.path]
     known = {id(w) for w in model.weights}
-    return [*model.weights, *(s for s in seeds if id(s) not in known), *model.optimizer.variables]
+    # The run's length is the configuration's: a state written before it was a variable stays readable.
+    own = [v for v in model.optimizer.variables if v.name != "run_steps"]
+    return [*model.weights, *(s for s in seeds if id(s) not in known), *own]
 
 
 def capture(model: Any) -> list[np.ndarray[Any, Any]]:
@@ -40,9 +42,13 @@ def restore(model: Any, arrays: list[np.ndarray[Any, Any]]) -> None:
         variable.assign(array)
 
 
-def save_checkpoint(path: Path, model: Any, epoch: int) -> None:
-    """Write the state after `epoch` finished epochs, aside and renamed."""
-    arrays = {f"v{k}": a for k, a in enumerate(capture(model))}
+def save_checkpoint(path: Path, state: list[np.ndarray[Any, Any]], epoch: int) -> None:
+    """Write what `capture` took after `epoch` finished epochs, aside and renamed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    arrays = {f"v{k}": a for k, a in enumerate(state)}
     with write_aside(path) as aside, aside.open("wb") as file:
         np.savez(file, format=FORMAT, epoch=epoch, **arrays)  # type: ignore[arg-type]
 

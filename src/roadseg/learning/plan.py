@@ -1,5 +1,6 @@
 """What a run needs to know before it begins: how many steps, what the pixels are like, whether the settings fit."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ from ..config import Config
 from ..errors import ConfigError, DataError, RunError
 from ..imagery.dataset import Sample
 
-__all__ = ["Plan", "check_crop", "check_resumed_split", "class_shares", "pixel_statistics"]
+__all__ = ["Plan", "check_batch", "check_crop", "check_resumed_split", "class_shares", "pixel_statistics"]
+
+
+ROWS_AT_ONCE = 256  # bounds the temporary floats of `pixel_statistics`
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,16 @@ class Plan:
 
 
 def pixel_statistics(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each band over all pixels, in 0..255."""
+    """Mean and standard deviation of each band over all pixels, in 0..255. Reads each image once, a few rows a time."""
     count = sum(s.mask.size for s in samples)
-    mean = sum(s.image.sum((0, 1), dtype=np.float64) for s in samples) / count
-    square = sum((s.image.astype(np.float32) ** 2).sum((0, 1), dtype=np.float64) for s in samples) / count
+    total: Any = 0.0
+    square: Any = 0.0
+    for image in (s.image for s in samples):
+        for top in range(0, len(image), ROWS_AT_ONCE):
+            rows = image[top : top + ROWS_AT_ONCE].astype(np.float32)
+            total = total + rows.sum((0, 1), dtype=np.float64)  # whole numbers: exact in any order
+            square = square + (rows**2).sum((0, 1), dtype=np.float64)
+    mean, square = total / count, square / count
     return [float(m) for m in mean], [float(s) for s in np.sqrt(np.maximum(square - mean**2, 0))]
 
 
@@ -43,11 +53,25 @@ def check_crop(config: Config) -> None:
     Raises:
         ConfigError: they do not.
     """
-    crop, multiple = config.train.crop, 2**config.network.depth
+    crop, multiple = config.train.crop, config.network.multiple
     if crop % multiple:
         raise ConfigError(
-            f"train.crop = {crop} is not a multiple of 2**network.depth = {multiple}: "
+            f"train.crop = {crop} is not a multiple of {multiple}, what the network (network.depth, network.stem) takes: "
             f"use {max(1, round(crop / multiple)) * multiple}"
+        )
+
+
+def check_batch(config: Config) -> None:
+    """Every device takes an equal part of a batch.
+
+    Raises:
+        ConfigError: the batch does not divide.
+    """
+    batch, devices = config.train.batch, config.train.devices
+    if batch % devices:
+        raise ConfigError(
+            f"train.batch = {batch} is not a multiple of train.devices = {devices}: "
+            f"use --set train.batch={math.ceil(batch / devices) * devices}"
         )
 
 

@@ -1,34 +1,40 @@
 """Training, from a dataset folder to a finished run folder."""
 
 import contextlib
-import math
-import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from ..backend import backend_name, is_out_of_memory, load_keras
 from ..config import Config
-from ..errors import BackendError, ConfigError, ModelError, RoadsegWarning
-from ..imagery.dataset import Dataset, Sample
+from ..errors import BackendError, ConfigError, RoadsegWarning
+from ..imagery.dataset import Dataset
 from ..imagery.splits import Split
-from ..scores import Scores
+from ..imagery.store import PixelStore, memory_bytes
+from ..machine import cores
 from .batches import TrainingBatches, prefetch
-from .plan import Plan, check_crop, class_shares, pixel_statistics
-from .runs import ModelInfo, RunFolder, read_info, save_model
+from .devices import one_device
+from .plan import Plan, check_batch, check_crop, class_shares, pixel_statistics
+from .runs import ModelInfo, RunFolder, save_model
+from .transfer import take_weights
+
+if TYPE_CHECKING:
+    from .evaluator import Evaluator
 
 __all__ = ["Trainer"]
 
-PROBE_STEPS = 10
+MAX_WORKERS = 8  # threads that make batches
 
 
 class Trainer:
     """One training run: builds the network, plans the steps, fits, and writes the run folder.
+
+    On several devices `build`, `fit` and `finish` are called inside `devices.data_parallel`.
 
     Args:
         folder: the run folder, created or to be resumed.
@@ -42,8 +48,9 @@ class Trainer:
         self.split = split
         self.started = started
         self.classes = len(dataset.classes)
-        self.train_samples = dataset.read_all(split.train)
-        self.val_samples = dataset.read_all(split.val)
+        self.store = PixelStore(int(config.data.memory_share * memory_bytes()), folder.path / "state")
+        samples = dataset.read_all([*split.train, *split.val], self.store)
+        self.train_samples, self.val_samples = samples[: len(split.train)], samples[len(split.train) :]
         self.config = self._found(config)
         self.times: dict[str, float] = {"reading_s": round(time.perf_counter() - started, 3)}
 
@@ -56,6 +63,7 @@ class Trainer:
             value_range=list(self.dataset.value_range or ()),
         )
         check_crop(config)
+        check_batch(config)
         return msgspec.structs.replace(config, data=data)
 
     # === Building ===
@@ -64,6 +72,7 @@ class Trainer:
         """Network, batches, loss; the arithmetic is chosen by a probe when the configuration leaves it open."""
         keras = load_keras()
         from ..networks import build_network
+        from .feed import Feed
         from .losses import build_loss
 
         config = self.config
@@ -72,7 +81,8 @@ class Trainer:
         if precision == "auto":
             from .precision import faster_precision
 
-            precision = faster_precision()
+            with one_device():  # a few images, fewer than there may be devices
+                precision = faster_precision()
             keras.utils.set_random_seed(config.train.seed)
         self.config = config = msgspec.structs.replace(
             config, train=msgspec.structs.replace(config.train, precision=precision)
@@ -94,36 +104,25 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(before)
         if init is not None:
-            self._take_weights(init)
+            print("start: {} of {} weights from {}".format(*take_weights(self.model, init), init), flush=True)
         self.loss = build_loss(config.loss, shares)
-        self.batches = TrainingBatches(self.train_samples, config, self.classes)
-        self.keras = keras
-
-    def _take_weights(self, init: Path) -> None:
-        """Start from another model's weights wherever name and shape agree."""
-        keras = load_keras()
-        from .runs import find_model, load_model
-
-        path = find_model(init)
-        theirs = {w.path: w for w in load_model(path).weights}
-        taken = kernels = 0
-        for weight in self.model.weights:
-            other = theirs.get(weight.path)
-            if other is not None and tuple(other.shape) == tuple(weight.shape):
-                weight.assign(keras.ops.convert_to_numpy(other))
-                taken += 1
-                kernels += len(weight.shape) == 4
-        if not kernels:  # the bias of the one output agrees between any two networks
-            raise ModelError(
-                f"--init {init}: no layer of it has the name and shape of one of this network: "
-                "use the same network settings"
+        self.batches = TrainingBatches(self.train_samples, config, self.classes, self.store)
+        if self.store.mapped:
+            print(
+                f"{self.store.mapped / 2**30:.2g} GB of decoded images in a file in '{self.store.folder}'", flush=True
             )
-        print(f"start: {taken} of {len(self.model.weights)} weights from {init}", flush=True)
+        self.feed = Feed(lambda step: self.batches(step))
+        self.keras = keras
+        self.evaluators: dict[str, Evaluator] = {}  # by precision
 
     def compile(self, steps: int) -> None:
+        """Make the model ready to train for `steps`; a second call changes their number alone, and compiles nothing."""
         from .metrics import PixelF1
-        from .optimizers import build_optimizer
+        from .optimizers import build_optimizer, set_run_steps
 
+        if self.model.compiled:
+            set_run_steps(self.model.optimizer, steps)
+            return
         self.model.compile(
             optimizer=build_optimizer(self.config.train, steps),
             loss=self.loss,
@@ -142,7 +141,7 @@ class Trainer:
         if train.steps:
             plan = Plan.of(train.steps, coverage)
         elif train.minutes:
-            plan = self._probe(coverage)
+            plan = self._plan_minutes(train.minutes, coverage)
         else:
             plan = Plan(train.epochs * coverage, train.epochs, coverage)
         changed = msgspec.structs.replace(
@@ -151,54 +150,38 @@ class Trainer:
         self.config = msgspec.structs.replace(self.config, train=changed)
         return plan
 
-    def _probe(self, coverage: int) -> Plan:
-        from .callbacks import StepTimer
-        from .checkpoint import capture, restore
+    def _plan_minutes(self, minutes: float, coverage: int) -> Plan:
+        from .probe import measure
 
         self.compile(1000)
-        before = capture(self.model)
-        timer = StepTimer()
-        self._fit(Plan(PROBE_STEPS, 1, PROBE_STEPS), 0, [timer])
-        restore(self.model, before)
-        compile_s = max(0.0, timer.seconds[0] - timer.seconds[-1])
-        step = statistics.median(timer.seconds[PROBE_STEPS // 2 :])
-        check = finish = 0.0
-        if self.val_samples:
-            self._make_shadow()
-            few = self.val_samples[: max(1, min(4, len(self.val_samples)))]
-            self._validate(self.shadow_predictor, few)  # compiles
-            start = time.perf_counter()
-            self._validate(self.shadow_predictor, few)
-            check = (
-                (time.perf_counter() - start)
-                * sum(s.mask.size for s in self.val_samples)
-                / sum(s.mask.size for s in few)
-            )
-            finish = 2.5 * check + 4  # the last pass is in float32 and compiles once more; pictures
-        start = time.perf_counter()
-        capture(self.model)
-        state = 3 * (time.perf_counter() - start) + 0.1  # one checkpoint
-        finish += 3 + self.model.count_params() / 4e6
-        left = self.config.train.minutes * 60 - (time.perf_counter() - self.started) - compile_s - finish
-        steps = int(0.95 * left / (step + (check + state) / coverage))
-        self.times["probe_step_s"] = round(step, 4)
+        costs = measure(
+            self.model,
+            lambda plan, callbacks: self._fit(plan, 0, callbacks),
+            lambda samples: self._evaluator()(samples),
+            self.val_samples,
+        )
+        self.times["probe_step_s"] = round(costs.step, 4)
+        steps = costs.steps_in(minutes * 60 - (time.perf_counter() - self.started), coverage)
         if steps < 1:
             raise ConfigError(
-                f"--minutes {self.config.train.minutes:g} is too short here: a step takes {step:.1f} s, compiling "
-                f"and saving {compile_s + finish:.0f} s: give more minutes, or a smaller network.width or train.crop"
+                f"--minutes {minutes:g} is too short here: a step takes {costs.step:.1f} s, "
+                f"scoring and saving at the end {costs.finish:.0f} s: give more minutes, or a smaller network.width or "
+                "train.crop"
             )
         return Plan.of(steps, coverage)
 
     # === Fitting ===
 
-    def _make_shadow(self) -> None:
-        """A second copy of the network, for evaluation with the averaged weights while the first one trains."""
-        from ..inference.engine import KerasEngine
-        from ..inference.predictor import Predictor
+    def _evaluator(self, precision: str | None = None) -> "Evaluator":
+        """A second copy of the network, which is scored while the first one trains. Made and compiled once."""
         from ..networks import plain_copy
+        from .evaluator import Evaluator
 
-        self.shadow = plain_copy(self.model, self.config.train.precision)
-        self.shadow_predictor = Predictor(KerasEngine(self.shadow), self.info(), self.config.predict, tta=False)
+        precision = precision or self.config.train.precision
+        if precision not in self.evaluators:
+            copy = plain_copy(self.model, precision)
+            self.evaluators[precision] = Evaluator(copy, self.info(), self.config.predict, self.loss)
+        return self.evaluators[precision]
 
     def info(self) -> ModelInfo:
         return ModelInfo(
@@ -209,25 +192,14 @@ class Trainer:
             ground_resolution_m=self.dataset.ground_resolution_m,
             threshold=self.config.predict.threshold,
             patch_threshold=self.config.predict.patch_threshold,
-            multiple=2**self.config.network.depth,
+            multiple=self.config.network.multiple,
             invert=self.config.data.invert,
             trained_on=tuple(s.hash for s in self.train_samples),
         )
 
-    def _validate(self, predictor: Any, samples: Sequence[Sample]) -> list[Any]:
-        from .validation import validate
-
-        predict = self.config.predict
-        try:
-            return validate(predictor, samples, self.classes, predict.threshold, predict.patch_threshold, self.loss)
-        except BackendError as error:
-            raise BackendError(
-                f"out of memory in validation: try --set predict.batch={max(1, predict.batch // 2)}"
-                f" or --set predict.window={max(64, predict.window // 2)}"
-            ) from error
-
     def _stream(self, start: int, stop: int) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        return prefetch(self.batches, start, stop)
+        workers = min(MAX_WORKERS, cores())
+        return prefetch(self.feed, start, stop, ahead=2 * workers, workers=workers)
 
     def _fit(self, plan: Plan, finished: int, callbacks: list[Any]) -> None:
         if finished >= plan.epochs:
@@ -266,6 +238,8 @@ class Trainer:
         """
         from .callbacks import Checkpoint, Display, History, TensorBoard, Validation
         from .checkpoint import load_checkpoint, restore
+        from .feed import DataWait
+        from .record import baseline_accuracy
 
         self.plan_made = plan = self.plan()
         how = f"{backend_name()}, {self.config.train.precision}"
@@ -282,15 +256,15 @@ class Trainer:
             rows = [dict(row) for row in self.folder.read_history() if int(row["epoch"]) <= finished]
         validation = None
         if self.val_samples:
-            self._make_shadow()
-            validation = Validation(
-                self.shadow, lambda: self._validate(self.shadow_predictor, self.val_samples), self.classes
-            )
+            shadow = self._evaluator()
+            validation = Validation(shadow.model, lambda: shadow(self.val_samples), self.classes)
+        baseline = baseline_accuracy(self.val_samples, self.classes, self.config.predict.patch_threshold)
         history = History(self.folder, rows, plan.steps_per_epoch, self.config.train.batch)
         checkpoint = Checkpoint(self.folder, finished)
         board = TensorBoard(self.folder, history, validation, plan.epochs)
-        display = Display(history, plan.epochs, plan.steps_per_epoch, self.baseline())
-        callbacks = [c for c in (validation, history, checkpoint, board, display) if c is not None]
+        display = Display(history, plan.epochs, plan.steps_per_epoch, baseline)
+        wait = DataWait(self.feed, plan.steps_per_epoch)
+        callbacks = [c for c in (wait, validation, history, checkpoint, board, display) if c is not None]
         start = time.perf_counter()
         complete = True
         try:
@@ -302,7 +276,9 @@ class Trainer:
         finally:
             display.close()
             board.close()
+            checkpoint.close()
         self.times["fit_s"] = round(time.perf_counter() - start, 3)
+        self.times["data_wait_s"] = round(wait.seconds, 3)
         if not complete or finished >= plan.epochs:
             _, arrays = load_checkpoint(self.folder.checkpoint)
             restore(self.model, arrays)
@@ -310,82 +286,38 @@ class Trainer:
         self.history_rows = history.rows
         return complete
 
-    def baseline(self) -> float | None:
-        """Patch accuracy of calling everything background, on the validation images."""
-        if not self.val_samples or self.classes != 2:
-            return None
-        from ..scores import score_image
-
-        parts = [
-            score_image(s.mask, np.zeros_like(s.mask), 2, self.config.predict.patch_threshold, s.valid)
-            for s in self.val_samples
-        ]
-        return float(Scores.pool(parts).to_dict()["all_background_patch_accuracy"])
-
     # === Finishing ===
 
     def finish(self, complete: bool) -> dict[str, Any]:
         """Write model.keras (averaged weights, float32, plain Keras), validation pictures and metrics.json."""
-        from ..inference.engine import KerasEngine
-        from ..inference.predictor import Predictor
-        from ..machine import describe_machine, peak_memory_mb, versions
-        from ..networks import plain_copy
         from .optimizers import averaged_weights
+        from .record import run_record
         from .validation import write_pictures
 
         # After `fit` Keras itself leaves the averages in the model; after an interruption they are in the optimiser.
-        plain = plain_copy(self.model)
-        plain.set_weights(averaged_weights(self.model))
-        save_model(plain, self.folder.model, self.info())
-        results = []
-        if self.val_samples:
-            info = read_info(self.folder.model)
-            results = self._validate(
-                Predictor(KerasEngine(plain), info, self.config.predict, tta=False), self.val_samples
-            )
+        final = self._evaluator("float32")
+        final.model.set_weights(averaged_weights(self.model))
+        save_model(final.model, self.folder.model, self.info())
+        results = final(self.val_samples)
+        if results:
             self.folder.clear_validation()
             write_pictures(self.folder.validation, results, self.dataset.classes)
-        total = Scores.pool((r.scores for r in results), self.classes)
-        metrics: dict[str, Any] = {
-            **({} if not results else _rounded(total.to_dict())),
-            "n_images": len(results),
-            "threshold": self.config.predict.threshold,
-        }
-        if results and self.classes > 2:
-            metrics["class_iou"] = dict(zip(self.dataset.classes, total.class_iou(), strict=True))
-        metrics |= {
-            "scored_on": f"{len(results)} validation images, native scale, no test-time augmentation"
-            if results
-            else "nothing: trained on all images",
-            "complete": complete,
-            "epochs": self.epochs_done,
-            "steps": self.epochs_done * self.plan_made.steps_per_epoch,
-            "parameters": int(plain.count_params()),
-            "n_train": len(self.train_samples),
-            "images": {r.sample.stem: _rounded(r.scores.to_dict() | {"loss": r.loss}) for r in results},
-        }
         trained = sum(float(row["train_seconds"]) for row in self.history_rows)
         self.times |= {"training_s": round(trained, 3), "total_s": round(time.perf_counter() - self.started, 3)}
-        metrics |= {
-            "times": self.times,
-            "machine": {
-                **describe_machine(),
-                "backend": backend_name(),
-                "precision": self.config.train.precision,
-                "peak_memory_mb": peak_memory_mb(),
+        config = self.config
+        metrics = run_record(
+            results,
+            self.dataset.classes,
+            config.predict.threshold,
+            run={
+                "complete": complete,
+                "epochs": self.epochs_done,
+                "steps": self.epochs_done * self.plan_made.steps_per_epoch,
+                "parameters": int(final.model.count_params()),
+                "n_train": len(self.train_samples),
             },
-            "versions": versions(),
-        }
+            times=self.times,
+            machine={"precision": config.train.precision, "devices": config.train.devices},
+        )
         self.folder.write_metrics(metrics)
         return metrics
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Six digits; what is not a number becomes None, for JSON knows no NaN."""
-
-    def short(value: Any) -> Any:
-        if not isinstance(value, float):
-            return value
-        return round(value, 6) if math.isfinite(value) else None
-
-    return {key: short(value) for key, value in values.items()}

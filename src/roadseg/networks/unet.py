@@ -39,8 +39,9 @@ def unet(
     *,
     bands: int = 3,
     classes: int = 2,
-    width: int = 16,
-    depth: int = 5,
+    width: int = 32,
+    depth: int = 4,
+    stem: str = "none",
     normalization: str = "batch",
     activation: str = "relu",
     negative_slope: float = 0.1,
@@ -57,17 +58,21 @@ def unet(
     Args:
         bands: channels of the input.
         classes: 2 gives one sigmoid channel (the second class, road); more give a softmax over all of them.
-        width: channels at full resolution, doubled with each of the `depth` poolings.
+        width: channels of the first level, doubled with each of the `depth` poolings.
+        stem: what comes before the first level. "none": it works at full resolution. "patch" (each 2x2 pixels become one
+            vector) or "strided" (4x4 pixels at every second one): it works at half resolution, for a quarter of the
+            work, and a 4x4 transposed convolution makes the full-resolution answer.
         normalization: "batch", "group", "layer" or "none" after each 3x3 convolution.
         activation: any Keras activation by name; "leaky_relu" takes `negative_slope`.
         dropout: rate after the blocks of the `dropout_levels` lowest levels of the way down (bottom included).
         upsampling: "transposed" (2x2 transposed convolution), or "nearest"/"bilinear" followed by a 2x2 convolution.
-        head_width: channels of one more 3x3 convolution before the output; 0 for none.
+        head_width: channels of one more 3x3 convolution at full resolution before the output; 0 for none. After a stem
+            it sees the pixels themselves too.
         mean, std: pixel statistics of the training images, one number a band, in 0..255. Defaults to 127.5 each.
 
     Returns:
         A functional model: `(N, H, W, bands)` uint8 in, `(N, H, W, 1)` or `(N, H, W, classes)` float32 in [0, 1] out.
-        H and W are multiples of `2 ** depth`.
+        H and W are multiples of `2 ** depth`, with a stem of `2 ** (depth + 1)`.
 
     Raises:
         ConfigError: an activation or initializer that Keras does not know.
@@ -81,9 +86,9 @@ def unet(
         ) from error
     bias = normalization == "none"
 
-    def conv(x: Any, filters: int, label: str, size: int = 3) -> Any:
+    def conv(x: Any, filters: int, label: str, size: int = 3, stride: int = 1) -> Any:
         x = layers.Conv2D(
-            filters, size, padding="same", use_bias=bias, kernel_initializer=initializer, name=f"{label}_conv"
+            filters, size, stride, padding="same", use_bias=bias, kernel_initializer=initializer, name=f"{label}_conv"
         )(x)
         if not bias:
             x = _normalization(normalization, filters, f"{label}_norm")(x)
@@ -121,6 +126,10 @@ def unet(
         name="normalise",
     )(inputs)
 
+    pixels = x
+    if stem != "none":
+        x = conv(x, width, "stem", size=2 if stem == "patch" else 4, stride=2)
+
     # === Down, bottom, up ===
     skips = []
     for level in range(depth):
@@ -134,8 +143,14 @@ def unet(
         x = block(x, width * 2**level, f"up{level}")
 
     # === Probability ===
+    channels = 1 if classes == 2 else classes
+    if stem != "none" and head_width:
+        x = layers.Concatenate(name="join_pixels")([pixels, up(x, head_width, "head")])
     if head_width:
         x = conv(x, head_width, "head")
-    x = layers.Conv2D(1 if classes == 2 else classes, 1, dtype="float32", name="logits")(x)
+    if stem == "none" or head_width:
+        x = layers.Conv2D(channels, 1, dtype="float32", name="logits")(x)
+    else:
+        x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="logits")(x)
     outputs = layers.Activation("sigmoid" if classes == 2 else "softmax", dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name="unet")
