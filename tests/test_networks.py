@@ -47,7 +47,9 @@ COMBINED = [
 @pytest.mark.battery
 @pytest.mark.parametrize(("options", "bands", "classes"), [c[1:] for c in COMBINED], ids=[c[0] for c in COMBINED])
 def test_a_network_of_many_options_passes_the_battery(options, bands, classes, tmp_path):
-    run_network_test(NetworkConfig(**{"width": 4, "depth": 1, "stem": "none", **options}), tmp_path, bands=bands, classes=classes)
+    run_network_test(
+        NetworkConfig(**{"width": 4, "depth": 1, "stem": "none", **options}), tmp_path, bands=bands, classes=classes
+    )
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class _WarmAverage:
         longest = self.ema_momentum  # type: ignore[attr-defined]
         if hasattr(self, "run_steps"):
             longest = ops.minimum(longest, 1 - 1 / ops.maximum(2.0, 0.1 * ops.convert_to_tensor(self.run_steps)))
-        decay = ops.minimum(longest, (1 + t) / (10 + t))  # type: ignore[attr-defined]
+        decay = ops.minimum(longest, (1 + t) / (10 + t))
         decay = ops.where(t > 0, decay, 0.0)  # the average begins as zeros: the first step replaces them
         for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):  # type: ignore[attr-defined]
             if average is not None:

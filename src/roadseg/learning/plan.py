@@ -56,7 +56,7 @@ def check_crop(config: Config) -> None:
     crop, multiple = config.train.crop, config.network.multiple
     if crop % multiple:
         raise ConfigError(
-            f"train.crop = {crop} is not a multiple of {multiple}, what the network (network.depth, network.stem) takes: "
+            f"train.crop = {crop} is not a multiple of {multiple}, as network.depth and network.stem ask: "
             f"use {max(1, round(crop / multiple)) * multiple}"
         )
 

@@ -59,9 +59,9 @@ def unet(
         bands: channels of the input.
         classes: 2 gives one sigmoid channel (the second class, road); more give a softmax over all of them.
         width: channels of the first level, doubled with each of the `depth` poolings.
-        stem: what comes before the first level. "none": it works at full resolution. "patch" (each 2x2 pixels become one
-            vector) or "strided" (4x4 pixels at every second one): it works at half resolution, for a quarter of the
-            work, and a 4x4 transposed convolution makes the full-resolution answer.
+        stem: what comes before the first level. "none": it works at full resolution. "patch" (each 2x2 pixels become
+            one vector) or "strided" (4x4 pixels at every second one): it works at half resolution, for a quarter of
+            the work, and a 4x4 transposed convolution makes the full-resolution answer.
         normalization: "batch", "group", "layer" or "none" after each 3x3 convolution.
         activation: any Keras activation by name; "leaky_relu" takes `negative_slope`.
         dropout: rate after the blocks of the `dropout_levels` lowest levels of the way down (bottom included).
