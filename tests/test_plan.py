@@ -59,4 +59,4 @@ def test_the_steps_of_a_run_leave_room_for_what_comes_after_them():
     steps = costs.steps_in(620, 10)
     assert steps == int(0.95 * 600 / 1.0)
     assert costs.steps_in(630, 100) > steps  # fewer epochs, fewer validations
-    assert costs.steps_in(29, 10) < 1
+    assert costs.steps_in(20, 10) < 1
