@@ -13,6 +13,7 @@ from keras import ops
 
 from roadseg.config import NetworkConfig
 from roadseg.errors import ConfigError
+from roadseg.learning.losses import Crossentropy
 from roadseg.learning.runs import ModelInfo, save_model
 from roadseg.networks import FastBatchNormalization, build_network, plain_copy, plain_weights
 
@@ -213,6 +214,33 @@ def test_an_unknown_name_is_an_error_that_says_the_key(options, words):
 
 
 @pytest.mark.battery
+@pytest.mark.parametrize("stem", ["none", "patch"])
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_the_gradient_is_the_slope_of_the_loss(stem, normalization):
+    keras.utils.set_random_seed(5)
+    config = NetworkConfig(width=2, depth=1, stem=stem, activation="tanh", normalization=normalization)
+    model = build_network(config, mean=[120.0] * 3, std=[80.0] * 3)
+    model.compile(keras.optimizers.SGD(1.0), Crossentropy(), jit_compile=False)
+    pixels, truth = easy_batch(32, 3, 2)
+    start = [ops.convert_to_numpy(w).copy() for w in model.weights]
+    trained = {id(w) for w in model.trainable_weights}
+    model.train_on_batch(pixels, truth)  # at a rate of one a step is the gradient
+    step = [
+        a - ops.convert_to_numpy(w) if id(w) in trained else np.zeros_like(a)
+        for a, w in zip(start, model.weights, strict=True)
+    ]
+    steepness = np.sqrt(sum(float((s.astype(np.float64) ** 2).sum()) for s in step))
+    model.optimizer.learning_rate = 0.0
+
+    def loss(way):
+        for w, a, s in zip(model.weights, start, step, strict=True):
+            w.assign(a + (way / steepness * s if s.any() else 0))
+        return float(np.asarray(model.train_on_batch(pixels, truth)))
+
+    assert (loss(1e-3) - loss(-1e-3)) / 2e-3 == pytest.approx(steepness, rel=0.03)
+
+
+@pytest.mark.battery
 def test_the_same_seed_gives_the_same_weights():
     def weights(seed):
         keras.utils.set_random_seed(seed)
@@ -226,7 +254,7 @@ def test_the_same_seed_gives_the_same_weights():
 def test_dropout_follows_the_seed():
     def outputs(seed):
         keras.utils.set_random_seed(seed)
-        model = build_network(NetworkConfig(width=2, depth=1, dropout=0.5, initializer="ones"))
+        model = build_network(NetworkConfig(width=2, depth=1, dropout=0.5, stem="none", initializer="ones"))
         inside = keras.Model(model.input, model.get_layer("drop1").output)
         pixels = np.full((1, 16, 16, 3), 200, np.uint8)
         return [ops.convert_to_numpy(inside(pixels, training=True)) for _ in range(2)]
