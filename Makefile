@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
@@ -34,6 +34,10 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pages that are made of the code: the reference of the configuration.
+docs: $(VENV)/installed
+	$(BIN)/python -m roadseg.reports.reference docs/configuration.md
 
 # Speeds on this machine: make bench [CIL=path/to/cil] [PEERS=path/to/peers] [RESULTS=DIR]; hours with both, and PyTorch
 # in .venv for the peers. Pieces of time_to_learn that RESULTS holds already are not done again.

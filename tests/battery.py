@@ -16,15 +16,19 @@ import numpy as np
 from keras import ops
 
 from roadseg.config import Chance, Effect, NetworkConfig, PerturbConfig
-from roadseg.learning.augment import Perturbation, coordinate_map
+from roadseg.imagery.masks import IGNORED
+from roadseg.learning.augment import Labelled, Perturbation
+from roadseg.learning.geometry import coordinate_map
 from roadseg.learning.losses import Crossentropy
 from roadseg.learning.runs import ModelInfo, save_model
 from roadseg.networks import build_network, plain_copy
 from roadseg.scores import Scores, score_image
 
 __all__ = [
+    "COLOURS",
     "EFFECTS",
     "GEOMETRIC",
+    "MIXING",
     "NOTHING",
     "blobs",
     "easy_batch",
@@ -121,7 +125,7 @@ def run_network_test(
     layers, text = stored_layers(path)
     assert "roadseg" not in text
     assert _policies(layers) <= {"float32", "uint8"}
-    assert all(layer["module"] == "keras.layers" for layer in layers)
+    assert {layer["module"].split(".")[0] for layer in layers} == {"keras"}
     back = keras.saving.load_model(path, compile=False)
     np.testing.assert_allclose(ops.convert_to_numpy(back(pixels, training=False)), copied, atol=1e-6)
     return path
@@ -158,25 +162,35 @@ def _probabilities(rng: np.random.Generator, shape: tuple[int, ...], classes: in
     return (raw / raw.sum(-1, keepdims=True)).astype(np.float32)
 
 
-def run_loss_test(loss: keras.losses.Loss, reference: Callable[[np.ndarray, np.ndarray], float], classes: int) -> None:
+def run_loss_test(
+    loss: keras.losses.Loss, reference: Callable[[np.ndarray, np.ndarray], float], classes: int, *, block: int = 1
+) -> None:
     """Everything a loss must do.
 
     Args:
-        reference: the same loss by NumPy: truth (N, H, W) class positions, probabilities (N, H, W, K) -> float.
+        reference: the same loss by NumPy: truth (N, H, W) class positions or 255, probabilities (N, H, W, K) -> float.
+        block: side of the squares of one class that the truth is made of, px.
     """
     rng = np.random.default_rng(5)
-    truth = rng.integers(0, classes, (2, 8, 12)).astype(np.uint8)
+    coarse = rng.integers(0, classes, (2, 8 // block, 12 // block))
+    truth = coarse.repeat(block, axis=1).repeat(block, axis=2).astype(np.uint8)
     hot = np.eye(classes, dtype=np.float32)[truth] if classes > 2 else truth[..., None].astype(np.float32)
     p = _probabilities(rng, truth.shape, classes)
 
-    def value(y: np.ndarray, q: np.ndarray) -> float:
+    def value(y: np.ndarray, q: Any) -> float:
         got = loss(y[..., None], q)
         assert keras.backend.standardize_dtype(got.dtype) == "float32"
         assert tuple(got.shape) == ()
         return float(ops.convert_to_numpy(got))
 
+    def slope(y: np.ndarray, q: np.ndarray) -> np.ndarray:
+        found = gradient(lambda z: loss(ops.convert_to_tensor(y[..., None]), z), q)
+        assert found.shape == q.shape and np.isfinite(found).all()
+        return found
+
     assert np.isclose(value(truth, p), reference(truth, p), rtol=1e-5)
     assert np.isclose(value(truth.astype(np.int64), p), value(truth, p))  # whatever type the truth has
+    assert np.isclose(value(truth, ops.cast(p, "bfloat16")), value(truth, p), rtol=0.02)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert type(again) is type(loss) and again.get_config() == loss.get_config()
     assert float(ops.convert_to_numpy(again(truth[..., None], p))) == value(truth, p)
@@ -186,11 +200,23 @@ def run_loss_test(loss: keras.losses.Loss, reference: Callable[[np.ndarray, np.n
     assert np.isfinite([value(truth, right), value(truth, wrong)]).all()
     assert 0 <= value(truth, right) < 1e-5
     assert value(truth, right) < value(truth, p) < value(truth, wrong)
-    for q in (p, right, wrong):
-        slope = gradient(lambda z: loss(ops.convert_to_tensor(truth[..., None]), z), q)
-        assert slope.shape == q.shape and np.isfinite(slope).all()
-    down = p - 1e-2 * gradient(lambda z: loss(ops.convert_to_tensor(truth[..., None]), z), p)
-    assert value(truth, np.clip(down, 0, 1).astype(np.float32)) < value(truth, p)
+    for q in (right, wrong):
+        slope(truth, q)
+    assert value(truth, np.clip(p - 1e-2 * slope(truth, p), 0, 1).astype(np.float32)) < value(truth, p)
+
+    # Unlabelled pixels: whatever is predicted there changes neither the loss nor its gradient elsewhere
+    unknown = rng.random(truth.shape) < 0.4
+    some = np.where(unknown, np.uint8(255), truth)
+    other = np.where(unknown[..., None], _probabilities(rng, truth.shape, classes), p)
+    assert np.isclose(value(some, p), reference(some, p), rtol=1e-5)
+    assert not np.isclose(value(some, p), value(truth, p), rtol=1e-4)
+    for q in (other, np.where(unknown[..., None], right, p), np.where(unknown[..., None], wrong, p)):
+        assert value(some, q) == value(some, p)
+        np.testing.assert_array_equal(slope(some, q), slope(some, p))
+        assert not slope(some, q)[unknown].any()
+    assert 0 <= value(some, right) < 1e-5
+    nothing = np.full_like(truth, 255)
+    assert value(nothing, p) == 0 and not slope(nothing, p).any()
 
     # One class alone
     for c in range(classes):
@@ -218,6 +244,8 @@ def run_metric_test(
             coarse = rng.integers(0, classes, (2, size // 6, size // 8))
             truth = coarse.repeat(6, axis=1).repeat(8, axis=2).astype(np.uint8)
             p = _probabilities(rng, truth.shape, classes)
+            truth[rng.random(truth.shape) < 0.2 * round_] = 255  # unlabelled, the second time
+            truth[:, :16, :16] = 255 if round_ else truth[:, :16, :16]
             found = (p[..., 0] > np.float32(threshold)) if classes == 2 else p.argmax(-1)
             parts += [score_image(t, f.astype(np.uint8), classes) for t, f in zip(truth, found, strict=True)]
             metric.update_state(truth[..., None], p)
@@ -234,8 +262,16 @@ def run_metric_test(
 # === Perturbations ===
 
 GEOMETRIC = ("flip", "rotation", "scale", "shear", "translation", "perspective", "elastic")
-EFFECTS = tuple(name for name in PerturbConfig.__struct_fields__ if name != "enabled")
-NOTHING = PerturbConfig(**{name: Chance(probability=0.0) if name == "flip" else Effect() for name in EFFECTS})
+MIXING = ("cutmix", "copy_paste")  # take parts of another crop, image and mask
+EFFECTS = tuple(name for name in PerturbConfig.__struct_fields__ if name not in ("preset", "enabled"))
+COLOURS = tuple(name for name in EFFECTS if name not in (*GEOMETRIC, *MIXING))  # leave the mask as it is
+
+
+def _off(name: str) -> Chance | Effect:
+    return Chance(probability=0.0) if isinstance(getattr(PerturbConfig(), name), Chance) else Effect()
+
+
+NOTHING = PerturbConfig(**{name: _off(name) for name in EFFECTS})
 
 
 def only(*names: str, strength: float = 1.0, probability: float = 1.0) -> PerturbConfig:
@@ -267,54 +303,92 @@ def run_perturbation_test(config: PerturbConfig, *, crop: int = 64, seeds: Seque
     """
     act, still = Perturbation(config, crop), Perturbation(NOTHING, crop)
     changed = [name for name in EFFECTS if getattr(config, name) != getattr(NOTHING, name)]
-    colours = config.enabled and any(name not in GEOMETRIC for name in changed)
-    geometry = msgspec.structs.replace(
-        config, **{name: getattr(NOTHING, name) for name in EFFECTS if name not in GEOMETRIC}
-    )
+    colours = config.enabled and any(name in COLOURS for name in changed)
+    shapes = msgspec.structs.replace(config, **{name: getattr(NOTHING, name) for name in COLOURS})
+    geometry = Perturbation(shapes, crop)
     mask = blobs(90, 110)
+    other = blobs(75, 80, seed=1)
+
+    def take(
+        perturb: Perturbation,
+        image: np.ndarray,
+        truth: np.ndarray,
+        seed: int,
+        *,
+        white: int = 254,
+        names: tuple[int, int] = (0, 1),
+        bands: int = 3,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A crop, with parts of another picture that is its own mask where the configuration mixes."""
+        shown = np.zeros((*other.shape, 3), np.uint8)
+        shown[..., :bands] = (other * np.uint8(white))[..., None]
+        second = Labelled(shown, np.asarray(names, np.uint8)[other])
+        made = perturb.labelled(Labelled(image, truth), np.random.default_rng(seed), lambda _: second)
+        return made.image, made.mask
+
     picture = np.repeat(mask[..., None] * np.uint8(254), 3, axis=-1)
     outputs = []
     for seed in seeds:
-        pixels, truth = act(picture, mask, np.random.default_rng(seed))
+        pixels, truth = take(act, picture, mask, seed)
         outputs.append((pixels.tobytes(), truth.tobytes()))
         assert pixels.shape == (crop, crop, 3) and truth.shape == (crop, crop)
         assert pixels.dtype == truth.dtype == np.uint8
         assert set(np.unique(truth)) <= {0, 1}
 
-        # Its own mask: by geometry alone exactly, and no colour moves a mask
-        moved, follows = Perturbation(geometry, crop)(picture, mask, np.random.default_rng(seed))
+        # Its own mask: without colours exactly, and no colour moves a mask
+        moved, follows = take(geometry, picture, mask, seed)
         np.testing.assert_array_equal(follows, truth)
         for band in range(3):
             np.testing.assert_array_equal(moved[..., band] > 127, truth == 1)
         if not colours:
             np.testing.assert_array_equal(pixels, moved)
-        elif not any(name in GEOMETRIC for name in changed):
-            np.testing.assert_array_equal(truth, still(picture, mask, np.random.default_rng(seed))[1])
+        elif all(name in COLOURS for name in changed):
+            np.testing.assert_array_equal(truth, take(still, picture, mask, seed)[1])
 
         # White at 255: only a tie at one half, which rounds, may fall on the other side
-        white = Perturbation(geometry, crop)(mask[..., None] * np.uint8(255), mask, np.random.default_rng(seed))[0]
+        white = take(geometry, mask[..., None] * np.uint8(255), mask, seed, white=255)[0]
         sure = np.abs(white[..., 0] - 127.5) > 1
         assert sure.mean() > 0.9
         np.testing.assert_array_equal((white[..., 0] > 127)[sure], (truth == 1)[sure])
 
-        # Reflected borders: a picture of one value stays it
-        flat = Perturbation(geometry, crop)(
-            np.full((40, 50, 3), 77, np.uint8), mask[:40, :50], np.random.default_rng(seed)
+        # Unlabelled pixels are no class, not even in part: the second band says where they are
+        unlabelled = blobs(90, 110, seed=2) == 1
+        gaps = np.where(unlabelled, np.uint8(IGNORED), mask)
+        told = np.stack([np.where(unlabelled, 0, 254 * mask), 254 * unlabelled, 0 * mask], axis=-1).astype(np.uint8)
+        found, holes = take(geometry, told, gaps, seed, bands=1)
+        assert set(np.unique(holes)) <= {0, 1, IGNORED}
+        assert (holes[found[..., 1] == 254] == IGNORED).all()
+        clear = found[..., 1] == 0
+        np.testing.assert_array_equal(holes[clear], (found[..., 0] > 127)[clear])
+
+        # Pixel weights lie where the mask lies
+        weighed = geometry.labelled(
+            Labelled(picture, mask, mask.astype(np.float16)),
+            np.random.default_rng(seed),
+            lambda _: Labelled(other[..., None].repeat(3, -1) * np.uint8(254), other, other.astype(np.float16)),
         )
+        assert weighed.weights.dtype == np.float32 and weighed.weights.shape == truth.shape
+        np.testing.assert_array_equal(weighed.mask, truth)
+        sure = np.abs(weighed.weights - 0.5) > 0.01
+        assert sure.mean() > 0.9
+        np.testing.assert_array_equal((weighed.weights > 0.5)[sure], (truth == 1)[sure])
+
+        # Reflected borders: a picture of one value stays it
+        flat = geometry(np.full((40, 50, 3), 77, np.uint8), mask[:40, :50], np.random.default_rng(seed))
         assert (flat[0] == 77).all()
         x, y = coordinate_map(config, (40, 50), crop, np.random.default_rng(seed))
         assert x.min() >= 0 and x.max() <= 49 and y.min() >= 0 and y.max() <= 39
 
         # Class positions: no new ones between two that meet, and the same place as the picture
         index = np.where(mask == 1, np.uint8(7), np.uint8(2))
-        shown, classes = Perturbation(geometry, crop, discrete=True)(picture, index, np.random.default_rng(seed))
+        shown, classes = take(Perturbation(shapes, crop, discrete=True, last=7), picture, index, seed, names=(2, 7))
         assert set(np.unique(classes)) <= {2, 7}
         clear = (shown[..., 0] == 0) | (shown[..., 0] == 254)
         np.testing.assert_array_equal((classes == 7)[clear], (shown[..., 0] == 254)[clear])
 
     # The seed is all there is
     for seed, (pixels, truth) in zip(seeds, outputs, strict=True):
-        again = act(picture, mask, np.random.default_rng(seed))
+        again = take(act, picture, mask, seed)
         assert (again[0].tobytes(), again[1].tobytes()) == (pixels, truth)
     assert len(set(outputs)) >= len(outputs) - 1  # the place at least differs
 

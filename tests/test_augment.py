@@ -5,15 +5,21 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from battery import EFFECTS, GEOMETRIC, NOTHING, blobs, only, run_perturbation_test
+from battery import COLOURS, EFFECTS, GEOMETRIC, MIXING, NOTHING, blobs, only, run_perturbation_test
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roadseg.config import Chance, Effect, PerturbConfig
-from roadseg.learning.augment import Perturbation, coordinate_map, perturb_colours, reflect, sample
+from roadseg.config import Chance, Effect, PerturbConfig, read_config
+from roadseg.imagery.masks import IGNORED
+from roadseg.learning.augment import Labelled, Perturbation
+from roadseg.learning.colours import compress, perturb_colours
+from roadseg.learning.geometry import coordinate_map, reflect, sample, sample_mask, sample_weights
+from roadseg.learning.mixing import copy_paste, cutmix, erase
+from roadseg.settings import PRESETS
 
-COLOURS = tuple(name for name in EFFECTS if name not in GEOMETRIC)
-SCALED = tuple(name for name in EFFECTS if name != "flip")
+SCALED = tuple(name for name in EFFECTS if isinstance(getattr(PerturbConfig(), name), Effect))
+# Whose strength is that of the map and the colours alone
+SMOOTH = tuple(name for name in SCALED if name not in ("jpeg", "erasing", "cutmix"))
 
 
 def always(config: PerturbConfig) -> PerturbConfig:
@@ -26,6 +32,14 @@ def always(config: PerturbConfig) -> PerturbConfig:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_each_perturbation_alone_passes_the_battery(name):
     run_perturbation_test(only(name))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_passes_the_battery(preset):
+    config = read_config({"perturb": preset}).perturb
+    run_perturbation_test(config, seeds=range(6))
+    if config.enabled:
+        run_perturbation_test(always(config), seeds=range(4))
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -72,9 +86,7 @@ def test_without_perturbation_a_crop_is_a_piece_of_the_image(config):
 
 
 def test_probability_zero_is_off_to_the_byte():
-    strong = msgspec.structs.replace(
-        NOTHING, **{name: Effect(strength=9.0, probability=0.0) for name in SCALED if name != "flip"}
-    )
+    strong = msgspec.structs.replace(NOTHING, **{name: Effect(strength=9.0, probability=0.0) for name in SCALED})
     for shape in ((90, 80), (40, 100), (33, 20)):
         for seed in range(10):
             image, mask = numbered(*shape), blobs(*shape)
@@ -122,14 +134,15 @@ def test_an_image_smaller_than_the_crop_is_reflected_about_its_border_pixels(sha
 # === Chance and strength ===
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", (*SCALED, "copy_paste"))
 @pytest.mark.parametrize("probability", [0.3, 1.0])
 def test_an_effect_happens_as_often_as_it_should(name, probability):
-    image = np.random.default_rng(1).integers(0, 256, (48, 48, 3)).astype(np.uint8)
-    config = only(name, strength=8, probability=probability)
+    image, other = np.random.default_rng(1).integers(0, 256, (2, 48, 48, 3)).astype(np.uint8)
+    act = Perturbation(only(name, strength=8, probability=probability), 48)
+    source, second = Labelled(image, image[..., 0] * 0), Labelled(other, image[..., 0] // 255)
     happened = 0
     for seed in range(200):
-        pixels, _ = Perturbation(config, 48)(image, image[..., 0] * 0, np.random.default_rng(seed))
+        pixels, *_ = act.labelled(source, np.random.default_rng(seed), lambda _: second)
         happened += not np.array_equal(pixels, image)
     assert 200 * probability - 20 <= happened <= 200 * probability + 20
 
@@ -145,7 +158,7 @@ def strength_of(config: PerturbConfig, seed: int) -> float:
     return moved + float(np.mean(np.abs(painted.astype(float) - image)))
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_twice_the_strength_changes_more(name):
     weak, strong = ([strength_of(only(name, strength=s), seed) for seed in range(12)] for s in (0.3, 0.6))
     assert all(w <= s for w, s in zip(weak, strong, strict=True))
@@ -155,7 +168,13 @@ def test_twice_the_strength_changes_more(name):
 @pytest.mark.parametrize("name", SCALED)
 def test_strength_zero_changes_nothing(name):
     none = msgspec.structs.replace(NOTHING, **{name: Effect(strength=0.0, probability=1.0)})
-    assert all(strength_of(none, seed) == 0 for seed in range(3))
+    image, mask = numbered(70, 80), blobs(70, 80)
+    for seed in range(3):
+        found = Perturbation(none, 64)(image, mask, np.random.default_rng(seed))
+        for changed, kept in zip(
+            found, Perturbation(NOTHING, 64)(image, mask, np.random.default_rng(seed)), strict=True
+        ):
+            np.testing.assert_array_equal(changed, kept)
 
 
 def angle_of(config: PerturbConfig, seed: int) -> float:
@@ -271,8 +290,7 @@ def test_bands_are_not_mixed_by_geometry():
 @pytest.mark.parametrize("name", EFFECTS)
 def test_changing_one_effect_leaves_the_others_draws_as_they_were(name):
     base = always(PerturbConfig())
-    off = Chance(probability=0.0) if name == "flip" else Effect(strength=0.0, probability=0.0)
-    less = msgspec.structs.replace(base, **{name: off})
+    less = msgspec.structs.replace(base, **{name: getattr(NOTHING, name)})
     image = np.random.default_rng(0).integers(80, 176, (64, 64, 3)).astype(np.uint8)
     for seed in range(4):
         ends = []
@@ -341,11 +359,155 @@ def test_a_crop_touches_its_own_window_alone():
         assert (pixels == 7).all() and (truth == 1).all()
 
 
-def test_values_are_multiplied_before_they_are_blended():
-    rng = np.random.default_rng(0)
-    mask = rng.integers(0, 2, (70, 50), dtype=np.uint8)
-    x, y = coordinate_map(PerturbConfig(), mask.shape, 32, rng)
+def test_road_masks_are_cut_at_one_half_of_what_lies_between_pixels():
+    mask = np.array([[0, 1], [0, 1]], np.uint8)
+    x = np.array([[0.4, 0.6]], np.float32)
+    np.testing.assert_array_equal(sample_mask(mask, x, x * 0, discrete=False), [[0, 1]])
+
+
+def test_an_unlabelled_pixel_is_neither_road_nor_background():
+    mask = np.array([[1, IGNORED, 0, IGNORED]], np.uint8)
+    x = np.array([[0, 0.4, 0.6, 1, 1.4, 1.6, 2.4, 2.6, 3]], np.float32)
     for discrete in (False, True):
-        np.testing.assert_array_equal(
-            sample(mask, x, y, discrete=discrete, factor=254), sample(mask * np.uint8(254), x, y, discrete=discrete)
+        found = sample_mask(mask, x, x * 0, discrete=discrete)
+        np.testing.assert_array_equal(found, [[1, 1, 255, 255, 255, 0, 0, 255, 255]])
+
+
+def test_pixel_weights_are_sampled_linearly_whatever_their_precision():
+    weights = np.array([[1, 5], [1, 5]])
+    x = np.array([[0, 0.25, 1]], np.float32)
+    for kind in (np.float16, np.float32, np.float64):
+        found = sample_weights(weights.astype(kind), x, x * 0 + np.float32(0.5))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, [[1, 2, 5]])
+
+
+# === Saved, erased, mixed ===
+
+
+def scene(seed: int = 0, side: int = 64, bands: int = 3) -> Labelled:
+    """A smooth picture with a mask and weights that are not each other's."""
+    rows, columns = np.mgrid[:side, :side]
+    image = np.stack([(rows * (2 + k) + columns + 40 * seed) % 200 for k in range(bands)], axis=-1).astype(np.uint8)
+    weights = np.random.default_rng(seed).uniform(1, 9, (side, side)).astype(np.float32)
+    return Labelled(image, blobs(side, side, seed), weights)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 6])
+def test_a_jpeg_of_lower_quality_is_further_from_the_picture(bands):
+    image = scene(bands=bands).image
+    change = {}
+    for strength in (10, 60, 95):
+        found = [compress(image, Effect(strength=strength), np.random.default_rng(s)) for s in range(8)]
+        assert all(f.shape == image.shape and f.dtype == np.uint8 for f in found)
+        change[strength] = np.mean([np.abs(f.astype(int) - image).mean() for f in found])
+    assert 0 < change[10] < change[60] < change[95] < 40
+
+
+def test_red_stays_red_in_a_jpeg():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[..., 0], image[..., 1] = 200, 60
+    found = compress(image, Effect(strength=30), np.random.default_rng(0))
+    assert np.abs(found.astype(int) - image).max() <= 4
+
+
+def test_an_erased_rectangle_is_noise_and_no_larger_than_asked():
+    image = np.full((80, 100, 3), 7, np.uint8)
+    shapes = []
+    for seed in range(60):
+        found = erase(image, Effect(strength=0.5), np.random.default_rng(seed))
+        rows, columns = (np.flatnonzero((found != 7).any(axis=(axis, 2))) for axis in (1, 0))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert 0 < height * width <= 0.25 * 80 * 100 * 1.1  # whole pixels
+        if height * width > 200:
+            assert 90 < found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() < 165
+        shapes.append((height / width, rows[0], columns[0]))
+    assert min(s[0] for s in shapes) < 0.5 and max(s[0] for s in shapes) > 2
+    assert len(set(shapes)) > 50
+    assert (image == 7).all()
+
+
+def test_cutmix_puts_a_rectangle_of_another_crop_in_its_place():
+    crop, other = scene(0), scene(1)
+    shares = []
+    for seed in range(80):
+        found = cutmix(crop, lambda _: other, Effect(strength=0.5), np.random.default_rng(seed))
+        moved = (found.weights == other.weights) & (found.weights != crop.weights)
+        rows, columns = np.flatnonzero(moved.any(axis=1)), np.flatnonzero(moved.any(axis=0))
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        assert moved[place].all()
+        for mixed, inside, outside in zip(found, other, crop, strict=True):
+            expected = outside.copy()
+            expected[place] = inside[place]
+            np.testing.assert_array_equal(mixed, expected)
+        shares.append(moved.mean())
+    assert max(shares) <= 0.25 and 0.1 < np.mean(shares) < 0.16  # uniform in the area
+
+
+def test_copy_paste_lays_whole_pieces_of_the_last_class_over_the_crop():
+    crop, other = scene(0), scene(1)
+    index = np.where(other.mask == 1, np.uint8(4), np.uint8(2))
+    pieces = set()
+    for seed in range(30):
+        found = copy_paste(
+            crop, lambda _: other._replace(mask=index), Chance(probability=1.0), 4, np.random.default_rng(seed)
         )
+        moved = found.mask == 4
+        assert moved.any() and (index[moved] == 4).all()
+        np.testing.assert_array_equal(found.image, np.where(moved[..., None], other.image, crop.image))
+        np.testing.assert_array_equal(found.mask, np.where(moved, 4, crop.mask))
+        np.testing.assert_array_equal(found.weights, np.where(moved, other.weights, crop.weights))
+        grown = moved.copy()  # a piece comes with all that it touches
+        grown[1:] |= moved[:-1]
+        grown[:-1] |= moved[1:]
+        assert not (grown & ~moved & (index == 4)).any()
+        pieces.add(moved.tobytes())
+    assert len(pieces) > 1
+
+
+def test_copy_paste_of_a_crop_without_the_class_changes_nothing():
+    crop, other = scene(0), scene(1)
+    bare = other._replace(mask=np.zeros_like(other.mask))
+    assert copy_paste(crop, lambda _: bare, Chance(probability=1.0), 1, np.random.default_rng(0)) is crop
+
+
+def test_another_crop_is_made_only_when_it_is_needed():
+    def never(rng):
+        raise AssertionError("made")
+
+    crop = scene()
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        assert cutmix(crop, never, Effect(strength=0.5, probability=0.0), rng) is crop
+        assert copy_paste(crop, never, Chance(probability=0.0), 1, rng) is crop
+    act = Perturbation(PerturbConfig(), 32)
+    act.labelled(crop, np.random.default_rng(0), never)
+
+
+@pytest.mark.parametrize("name", [*COLOURS, *MIXING])
+def test_turning_an_effect_on_leaves_the_draws_of_all_others(name):
+    """Seen in what is left of the picture where the others were all there is."""
+    others = [n for n in (*GEOMETRIC, "jpeg", "erasing", *MIXING) if n != name]
+    without = only(*others)
+    image, second = scene(0, 90), scene(1, 90)
+    for seed in range(4):
+        plain, more = (
+            Perturbation(msgspec.structs.replace(without, **{name: effect}), 48).labelled(
+                image, np.random.default_rng(seed), lambda _: second
+            )
+            for effect in (getattr(NOTHING, name), getattr(only(name), name))
+        )
+        if name in COLOURS:  # same place, same pieces, same rectangles
+            np.testing.assert_array_equal(plain.mask, more.mask)
+            np.testing.assert_array_equal(plain.weights, more.weights)
+        else:  # the same place, where nothing was laid over it
+            same = plain.weights == more.weights
+            assert 0.3 < same.mean() < 1
+            np.testing.assert_array_equal(plain.mask[same], more.mask[same])
+
+
+def test_a_generator_that_is_used_again_gives_other_crops():
+    rng = np.random.default_rng(0)
+    act = Perturbation(only("erasing", *MIXING, strength=2), 64)
+    image = scene()
+    assert len({act.labelled(image, rng, lambda _: scene(1)).image.tobytes() for _ in range(6)}) == 6

@@ -3,11 +3,15 @@
 import threading
 import time
 
+import msgspec
 import numpy as np
 import pytest
+from battery import only
 
 from roadseg.config import read_config
 from roadseg.imagery.dataset import Sample
+from roadseg.imagery.masks import IGNORED
+from roadseg.imagery.store import PixelStore
 from roadseg.learning.batches import TrainingBatches, prefetch, rescale
 
 
@@ -135,6 +139,113 @@ def test_rescaling_keeps_image_and_mask_together():
         sure = np.abs(image[..., 0] - 127.5) > 100
         np.testing.assert_array_equal((image[..., 0] > 127)[sure], (small == 1)[sure])
         assert abs(small.mean() - mask.mean()) < 0.05
+
+
+# === Parts of other images ===
+
+
+def mixed(**train):
+    return msgspec.structs.replace(config(**train), perturb=only("cutmix"))
+
+
+def values(batches: TrainingBatches, positions: range) -> list[tuple[int, int]]:
+    """The crop's own value, and that of the other image in it."""
+    found = []
+    for position in positions:
+        counts = np.bincount(batches.crop(position).image[..., 0].ravel())
+        own = int(counts.argmax())
+        other = [int(v) for v in np.flatnonzero(counts) if v != own]
+        found.append((own, other[0] if other else own))
+    return found
+
+
+def test_the_other_crop_is_of_another_image_as_likely_as_its_area():
+    samples = [sample(1, 32, 32), sample(2, 64, 64), sample(3, 32, 96)]  # 1, 4 and 3 crops a round
+    found = values(TrainingBatches(samples, mixed()), range(400))
+    plain_order = shown(TrainingBatches(samples, plain()), range(400))
+    assert [own for own, _ in found] == plain_order  # as without mixing
+    others = [other for own, other in found if own == 2]
+    assert set(others) == {1, 3} and 0.6 < np.mean(np.array(others) == 3) < 0.9
+    assert all(own != other for own, other in found)
+    assert all(set(pair) == {5} for pair in values(TrainingBatches([sample(5)], mixed()), range(5)))
+
+
+def test_mixed_batches_depend_on_seed_and_step_alone():
+    settings = read_config(
+        {
+            "train": {"crop": 32, "batch": 4},
+            "perturb": {
+                "preset": "strong",
+                **{name: {"probability": 0.7} for name in ("cutmix", "copy_paste", "jpeg", "erasing")},
+            },
+        }
+    )
+    samples = [noisy(k) for k in range(3)]
+    forward, backward = (TrainingBatches(samples, settings, weigh=weigh) for _ in range(2))
+    first = list(prefetch(forward, 0, 6, ahead=4, workers=3))
+    for step in reversed(range(6)):
+        for one, other in zip(backward(step), first[step], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+# === Weights and gaps ===
+
+
+def weigh(mask: np.ndarray) -> np.ndarray:
+    return 1 + 3 * mask.astype(np.float32)
+
+
+def test_pixel_weights_go_with_the_mask_and_are_made_once_an_image():
+    asked = []
+
+    def counted(mask: np.ndarray) -> np.ndarray:
+        asked.append(mask.shape)
+        return weigh(mask)
+
+    batches = TrainingBatches([noisy(0), noisy(1, 50, 50)], plain(), weigh=counted)
+    for step in range(3):
+        images, truth, weights = batches(step)
+        assert weights.shape == (4, 32, 32) and weights.dtype == np.float32
+        np.testing.assert_array_equal(weights, 1 + 3 * truth[..., 0])
+        np.testing.assert_array_equal(images, TrainingBatches([noisy(0), noisy(1, 50, 50)], plain())(step)[0])
+    assert asked == [(80, 100), (50, 50)]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_is_made_of_the_images_goes_to_the_store(scale, tmp_path):
+    settings = read_config({"train": {"crop": 32, "batch": 4}, "data": {"scale": scale}})
+    samples = [noisy(0), gappy(1), noisy(2)]
+    store = PixelStore(0, tmp_path)
+    stored = TrainingBatches(samples, settings, store=store, weigh=weigh)
+    pixels = [round(80 * scale) * round(100 * scale)] * 3
+    images = 0 if scale == 1 else 4 * sum(pixels)
+    assert store.mapped == images + (pixels[1] if scale == 1 else 0) + 2 * sum(pixels)
+    for one, other in zip(stored(3), TrainingBatches(samples, settings, weigh=weigh)(3), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def gappy(seed: int) -> Sample:
+    """A sample without data on its right."""
+    one = noisy(seed)
+    valid = np.ones(one.mask.shape, bool)
+    valid[:, 60:] = False
+    return Sample(one.stem, one.image, one.mask, valid, one.hash)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5])
+def test_what_has_no_data_is_unlabelled_in_the_crops(scale, classes):
+    one = gappy(0)
+    _, mask = rescale(one, scale)
+    side = mask.shape[1]
+    assert (mask[:, round(0.61 * side) :] == IGNORED).all() and set(np.unique(mask[:, : round(0.59 * side)])) == {0, 1}
+    assert (one.mask <= 1).all()
+    settings = read_config({"train": {"crop": 32, "batch": 8}, "data": {"scale": scale}})
+    truth = TrainingBatches([one], settings, classes)(0)[1]
+    assert set(np.unique(truth)) == {0, 1, IGNORED}
+    assert 0.1 < (truth == IGNORED).mean() < 0.7
+    full = Sample("a", one.image, one.mask, np.ones(one.mask.shape, bool), "0")
+    assert rescale(full, 1.0)[1] is full.mask
 
 
 # === Made ahead ===

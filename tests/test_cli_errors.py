@@ -171,7 +171,7 @@ def test_images_to_predict_that_are_none_are_refused(tmp_path: Path, shared: Sha
         (["--set", "network.width=wide"], ("network.width", "'wide'", "int")),
         (["--set", "network.width=0"], ("network.width", "0", ">= 1")),
         (["--set", "network.dropout=1.5"], ("network.dropout", "1.5")),
-        (["--set", "loss.name=focal"], ("loss.name", "focal")),
+        (["--set", "loss.name=focla"], ("loss.name", "focla", "did you mean 'focal'")),
         (["--set", "network.width"], ("section.key=value",)),
         (["--set", "network=3"], ("network=3", "section.key=value")),
         (["--set", "network.activation=relo"], ("network.activation = 'relo'", "did you mean 'relu'")),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roadseg.config import Config, Effect, load_config, read_config, save_config
 from roadseg.errors import ConfigError
+from roadseg.settings import PRESETS
 
 
 def refuse(*words: str, tables=None, assignments=()) -> str:
@@ -118,7 +119,8 @@ def test_an_unknown_key_is_named_with_the_nearest(key, near):
         ("network.normalization=instance", ["network.normalization", "instance"]),
         ("loss.road_weight=-1", ["loss.road_weight", "-1"]),
         ("loss.road_weight=car", ["loss.road_weight", "car"]),
-        ("train.crop=8", ["train.crop", "8", ">= 16"]),
+        ("train.crop=-1", ["train.crop", "-1", ">= 0"]),
+        ("train.batch=-1", ["train.batch", "-1", ">= 0"]),
         ("train.ema=1", ["train.ema", "1", "< 1"]),
         ("train.learning_rate=0", ["train.learning_rate", "0", "> 0"]),
         ("train.learning_rate=nan", ["train.learning_rate", "nan"]),
@@ -149,6 +151,38 @@ def test_an_assignment_of_another_form_shows_the_form(text):
 def test_a_section_that_is_no_table_is_an_error():
     refuse("'network' is a table", "5", tables={"network": 5})
     refuse("'network' is a table", tables={"network": [1]})
+
+
+@pytest.mark.parametrize(
+    ("section", "word", "key"),
+    [("network", "own:build", "network.name"), ("loss", "bce + 0.5 * dice", "loss.name"), ("perturb", "light", "")],
+)
+def test_one_word_for_a_section_is_its_main_key(section, word, key):
+    by_file, by_assignment = read_config({section: word}), read_config(assignments=[f"{section}={word}"])
+    assert by_file == by_assignment == read_config({section: {key.partition(".")[2] or "preset": word}})
+    assert by_file != Config()
+    refuse("section.key=value", assignments=[f"{section}=3"])
+
+
+def test_a_preset_is_where_the_other_keys_start_from_wherever_it_stands():
+    strong = read_config({"perturb": "strong"}).perturb
+    assert strong.preset == "strong" and strong.rotation == Config().perturb.rotation
+    for name, values in leaves(PRESETS["strong"]):
+        effect, _, key = name.partition(".")
+        assert getattr(getattr(strong, effect), key) == values
+    over = read_config({"perturb": {"blur": {"strength": 3.0}, "preset": "strong"}}).perturb
+    assert (over.blur.strength, over.blur.probability) == (3.0, strong.blur.probability)
+    assert read_config({"perturb": "strong"}, ["perturb=light"]) == read_config({"perturb": "light"})
+    assert read_config({}, ["perturb=light", "perturb.blur.probability=1"]).perturb.blur.probability == 1
+    assert not read_config({"perturb": "off"}).perturb.enabled
+    refuse("perturb.preset", "'wild'", tables={"perturb": "wild"})
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_written_preset_reads_back_the_same(name, tmp_path):
+    config = read_config({"perturb": name}, ["perturb.noise.strength=0.5"])
+    save_config(config, tmp_path / "config.toml")
+    assert load_config(tmp_path / "config.toml") == config
 
 
 def test_a_fault_in_the_file_is_not_blamed_on_an_assignment(tmp_path):

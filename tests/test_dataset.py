@@ -360,6 +360,119 @@ def test_16_bit_masks_are_read(root: Path) -> None:
     np.testing.assert_array_equal(open_dataset(root).read(0).mask, half() > 0)
 
 
+# --- unlabelled pixels -----------------------------------------------------------------------------------------------
+
+
+def unlabelled(root: Path, value: int = 128) -> np.ndarray:
+    """The top rows of all masks get `value`; where they are."""
+    for path in sorted((root / "masks").iterdir()):
+        mask = half()
+        mask[:3] = value
+        save(path, mask)
+    return np.arange(12)[:, None].repeat(16, axis=1) < 3
+
+
+def test_unlabelled_pixels_are_255_and_not_valid_and_in_no_share(root: Path) -> None:
+    where = unlabelled(root)
+    dataset = open_dataset(root, DataConfig(ignore=128))
+    sample = dataset.read(0)
+    np.testing.assert_array_equal(sample.mask, np.where(where, 255, half() > 0))
+    assert sample.valid is not None
+    np.testing.assert_array_equal(sample.valid, ~where)
+    assert dataset.class_shares == (0.75, 0.25) and dataset.unlabelled == 0.25
+    assert dataset.classes == ("background", "road")
+    assert "masks are 0/255: road is 255; 128 is unlabelled" in dataset.summary()
+    assert "unlabelled: 25.0% of the pixels" in dataset.summary()
+
+
+def test_the_folder_can_say_which_value_is_unlabelled_and_the_configuration_wins(root: Path) -> None:
+    where = unlabelled(root)
+    (root / "dataset.toml").write_text("ignore = 128\n")
+    np.testing.assert_array_equal(open_dataset(root).read(0).mask == 255, where)
+    (root / "dataset.toml").write_text("ignore = 7\n")
+    with pytest.raises(DataError, match="holds the values 128, 255"):
+        open_dataset(root)
+    assert open_dataset(root, DataConfig(ignore=128)).coding.ignore == 128
+    for wrong in ('"x"', "256", "-2", "true", "1.0", "[255]"):
+        (root / "dataset.toml").write_text(f"ignore = {wrong}\n")
+        with pytest.raises(DataError, match=r"ignore = .*expected the mask value of unlabelled pixels, 0\.\.255"):
+            open_dataset(root)
+
+
+def test_pixels_without_data_have_no_label_either(root: Path) -> None:
+    alpha = np.full((12, 16), 255, np.uint8)
+    alpha[:, 12:] = 0
+    save(root / "images" / "a.png", np.dstack([noise(12, 16, 3), alpha]))
+    where = unlabelled(root)
+    sample = open_dataset(root, DataConfig(ignore=128)).read(0)
+    np.testing.assert_array_equal(sample.mask == 255, where | (alpha == 0))
+    assert sample.valid is not None
+    np.testing.assert_array_equal(sample.valid, sample.mask != 255)
+
+
+LAND = {str(v): name for v, name in enumerate(["nodata", "background", "building", "road", "water"])}
+
+
+def land(root: Path, names: object = LAND) -> Path:
+    """Masks of 0..4 where 0 is no label, as LoveDA's."""
+    save(root / "images" / "a.png", noise(12, 16, 3))
+    save(root / "masks" / "a.png", np.resize(np.arange(5, dtype=np.uint8), (12, 16)))
+    (root / "classes.json").write_text(json.dumps(names))
+    return root
+
+
+def test_an_unlabelled_index_takes_its_name_along_and_the_others_close_up(tmp_path: Path) -> None:
+    dataset = open_dataset(land(tmp_path), DataConfig(ignore=0))
+    assert dataset.classes == ("background", "building", "road", "water")
+    raw = np.resize(np.arange(5), (12, 16))
+    np.testing.assert_array_equal(dataset.read(0).mask, np.where(raw == 0, 255, raw - 1))
+    assert dataset.class_shares == pytest.approx((1 / 4,) * 4, abs=0.01) and dataset.unlabelled > 0.19
+
+
+@pytest.mark.parametrize(
+    "names", [LAND, list(LAND.values()), ["", *list(LAND.values())[1:]], dict(list(LAND.items())[1:])]
+)
+@pytest.mark.parametrize("ignore", [0, 2])
+def test_the_names_of_a_dataset_open_it_again_with_the_same_classes(tmp_path: Path, names: object, ignore: int) -> None:
+    """What a run writes into its config.toml: names by mask value, so that they are read by the same rule."""
+    folder = land(tmp_path, names)
+    if ignore == 2:
+        names = dict(LAND) | {"0": "ground", "2": "Void"}
+        (folder / "classes.json").write_text(json.dumps(names))
+    first = open_dataset(folder, DataConfig(ignore=ignore))
+    again = open_dataset(folder, DataConfig(ignore=ignore, classes=first.class_setting))
+    assert again.classes == first.classes and len(first.classes) == 4
+    assert again.coding == first.coding
+
+
+def test_the_names_of_two_classes_open_the_dataset_again(root: Path) -> None:
+    unlabelled(root, 1)  # within the number of names, and yet no index
+    first = open_dataset(root, DataConfig(ignore=1, classes=["ground", "street"]))
+    assert first.classes == ("ground", "street") and first.class_setting == ["ground", "street"]
+    for stem in "abc":
+        save(root / "masks" / f"{stem}.png", np.resize(np.arange(3, dtype=np.uint8), (12, 16)))
+    two = open_dataset(root, DataConfig(ignore=0, classes=["ignore", "ground", "street"]))
+    assert two.classes == ("ground", "street") and two.read(0).mask.max() == 255
+    assert open_dataset(root, DataConfig(ignore=0, classes=two.class_setting)).classes == two.classes
+
+
+def test_a_value_that_is_unlabelled_and_a_class_is_refused(tmp_path: Path) -> None:
+    folder = land(tmp_path, list("abcde"))
+    with pytest.raises(
+        ConfigError, match=r"value 2 is unlabelled \(ignore\) and is also the class 'c' in .*classes\.json"
+    ):
+        open_dataset(folder, DataConfig(ignore=2))
+    with pytest.raises(ConfigError, match=r"the class 'w' in 'data\.classes'"):
+        open_dataset(folder, DataConfig(ignore=1, classes=list("vwxyz")))
+
+
+@pytest.mark.parametrize("name", ["nodata", "No Data", "ignore", "IGNORED", "void", "unlabelled", "no-data", "no_data"])
+def test_a_class_that_is_named_as_none_is_warned_of(tmp_path: Path, name: str) -> None:
+    folder = land(tmp_path, dict(LAND) | {"0": name})
+    with pytest.warns(RoadsegWarning, match=rf"calls the value 0 '{name}'.*--set data\.ignore=0"):
+        assert len(open_dataset(folder).classes) == 5
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 Breaker = Callable[[Path], object]
@@ -513,6 +626,8 @@ def test_other_real_sets(real_data: Path, name: str, pairs: int, kind: str, band
         assert dataset.classes == ("building", "clutter", "vegetation", "water", "ground", "car")
     if name == "landcover_mini":
         assert dataset.classes == tuple(f"class {i}" for i in range(8))
+        seven = open_quietly(real_data / name, DataConfig(ignore=0))  # LoveDA's index 0 is no data
+        assert seven.classes == tuple(f"class {i}" for i in range(1, 8)) and seven.coding.classes[0] == 1
     if name == "membrane":
         assert len(dataset.tests) == 30 and 0.2 < dataset.class_shares[1] < 0.25
 

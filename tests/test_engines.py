@@ -49,6 +49,14 @@ VARIANTS = {
         "mean": [90, 100, 110, 120, 130],
         "std": [40, 50, 60, 70, 80],
     },
+    "residual, attention, channel dropout": {
+        "block": "residual",
+        "attention": True,
+        "dropout": 0.1,
+        "dropout_kind": "channel",
+    },
+    "separable, dilations, standardised kernels": {"separable": True, "dilations": [1, 2], "normalization": "weight"},
+    "encoder": {"encoder": "MobileNetV3Small", "depth": 3},
     "every activation": {},
 }
 
@@ -83,14 +91,16 @@ def trained_ish(model):
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory):
     """Keras files of every variant and their OpenVINO models, converted in one process."""
-    from roadseg.networks import plain_copy, unet
+    from roadseg.networks import encoder_unet, plain_copy, unet
 
     folder = tmp_path_factory.mktemp("variants")
     made = {}
     for k, (name, options) in enumerate(VARIANTS.items()):
-        network = (
-            with_every_activation() if name == "every activation" else unet(**({"width": 4, "depth": 2} | options))
-        )
+        if name == "every activation":
+            network = with_every_activation()
+        else:
+            build = encoder_unet if "encoder" in options else unet
+            network = build(**({"width": 4, "depth": 2} | options))
         path = folder / f"{k}.keras"
         save_model(trained_ish(plain_copy(network)), path, ModelInfo(bands=options.get("bands", 3)))
         made[name] = path
@@ -173,8 +183,8 @@ def test_a_model_that_openvino_cannot_take_is_named(tmp_path, own_folder, monkey
     save_model(network, tmp_path / "odd.keras", ModelInfo())
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: None if n == "tensorflow" else find(n, *more))
-    monkeypatch.setattr("roadseg.inference.convert.run_module", lambda *a, **k: "NotImplementedError: no such layer")
-    with pytest.raises(ModelError, match=r"odd\.keras' cannot be converted for OpenVINO \(NotImpl.*--engine keras"):
+    monkeypatch.setattr("roadseg.inference.convert.run_module", lambda *a, **k: "ValueError: no such layer")
+    with pytest.raises(ModelError, match=r"odd\.keras' cannot be converted for OpenVINO \(ValueError.*--engine keras"):
         load_predictor(tmp_path / "odd.keras", engine="openvino")
 
 

@@ -1,10 +1,25 @@
-"""The configurations in `examples/`."""
+"""The configurations in `examples/`, and the rows of `benchmarks/options.toml`."""
 
+import tomllib
 from pathlib import Path
+from typing import get_args
 
-from roadseg.config import Config, load_config
+import msgspec
+import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from roadseg.config import Config, NetworkConfig, TrainConfig, load_config, read_config
+from roadseg.learning.loss_names import LOSSES, check_loss
+from roadseg.learning.plan import check_crop
+from roadseg.network_names import check_network
+from roadseg.settings import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
+ROWS = {
+    label: settings
+    for group in tomllib.loads((ROOT / "benchmarks" / "options.toml").read_text()).values()
+    for label, settings in group.items()
+}
 
 
 def test_the_default_example_is_the_default_recipe():
@@ -16,3 +31,23 @@ def test_the_classic_example_is_the_network_without_normalisation_and_with_mild_
     assert (classic.network.width, classic.network.depth, classic.network.normalization) == (64, 4, "none")
     assert (classic.train.batch, classic.train.crop, classic.train.learning_rate) == (2, 256, 1e-4)
     assert classic.perturb.elastic.probability == 0 and classic.perturb.rotation.strength == 0.2
+
+
+@pytest.mark.parametrize("label", ROWS)
+def test_every_row_of_the_options_benchmark_can_be_trained(label):
+    config = read_config({}, ["train.crop=128", "train.batch=4", *ROWS[label]])
+    check_network(config.network)
+    check_loss(config.loss, 2)
+    check_crop(config)
+    assert label == "default" or config != read_config({}, ["train.crop=128", "train.batch=4"])
+
+
+def test_the_options_benchmark_has_every_loss_preset_and_choice():
+    assignments = {row for settings in ROWS.values() for row in settings}
+    wanted = {f"loss={name}" for name in LOSSES} - {"loss=bce"} | {f"perturb={name}" for name in PRESETS}
+    for section, kind in (("network", NetworkConfig), ("train", TrainConfig)):
+        for field in msgspec.structs.fields(kind):
+            if field.name not in ("precision", "encoder_weights", "dropout_kind"):
+                choices = {word for word in get_args(field.type) if isinstance(word, str)} - {field.default}
+                wanted |= {f"{section}.{field.name}={word}" for word in choices}
+    assert wanted - {"perturb=default"} <= assignments

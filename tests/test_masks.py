@@ -12,7 +12,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from roadseg.errors import ConfigError, DataError
-from roadseg.imagery.masks import MaskCoding, decode, find_coding, histogram, read_mask
+from roadseg.imagery.masks import IGNORED, MaskCoding, decode, find_coding, histogram, read_mask
 
 SHAPE = (8, 8)
 
@@ -221,3 +221,102 @@ def test_class_indices_cannot_be_inverted_nor_jpeg() -> None:
 
 def test_a_lossy_mask_of_few_values_is_soft() -> None:
     assert coding_of(mask_of(0, 1, 254, 255), lossy=True).kind == "soft"
+
+
+# --- unlabelled pixels -----------------------------------------------------------------------------------------------
+
+
+def ignoring(*masks: np.ndarray, ignore: int, **options: object) -> MaskCoding:
+    return coding_of(*masks, ignore=ignore, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "ignore", "rule"),
+    [
+        ((0, 255, 128), 128, "masks are 0/255: road is 255; 128 is unlabelled"),
+        ((0, 1, 255), 255, "masks are 0/1: road is 1; 255 is unlabelled"),
+        ((0, 1, 2), 1, "masks are 0/2: road is 2; 1 is unlabelled"),
+    ],
+)
+def test_an_unlabelled_value_beside_two_classes_is_no_class(values: tuple[int, ...], ignore: int, rule: str) -> None:
+    mask = mask_of(*values)
+    coding = ignoring(mask, ignore=ignore)
+    assert coding.kind == "binary" and coding.classes == (0, 1) and coding.rule() == rule
+    road = max(v for v in values if v != ignore)
+    np.testing.assert_array_equal(decode(mask, coding), np.where(mask == ignore, IGNORED, mask == road))
+    dark = ignoring(mask, ignore=ignore, invert=True)
+    np.testing.assert_array_equal(decode(mask, dark), np.where(mask == ignore, IGNORED, mask != road))
+
+
+def test_unlabelled_pixels_of_soft_masks_are_left_out() -> None:
+    mask = np.resize(np.arange(238, dtype=np.uint8), (20, 20))
+    found = decode(mask, ignoring(mask, ignore=9))
+    np.testing.assert_array_equal(found, np.where(mask == 9, IGNORED, mask > 127))
+
+
+def test_classes_above_an_unlabelled_index_move_down_so_that_no_output_is_wasted() -> None:
+    mask = mask_of(0, 1, 2, 3, 4, 5, 6, 7)
+    coding = ignoring(mask, ignore=0)
+    assert coding.classes == (1, 2, 3, 4, 5, 6, 7)
+    assert coding.rule() == "masks are class indices: classes 1..7 by value; 0 is unlabelled"
+    np.testing.assert_array_equal(decode(mask, coding), np.where(mask == 0, IGNORED, mask - np.uint8(1)))
+    inner = ignoring(mask, ignore=3)
+    assert inner.classes == (0, 1, 2, 4, 5, 6, 7)
+    np.testing.assert_array_equal(decode(mask, inner), np.where(mask == 3, IGNORED, mask - (mask > 3)))
+    last = ignoring(mask, ignore=7)
+    assert last.classes == (0, 1, 2, 3, 4, 5, 6)
+    np.testing.assert_array_equal(decode(mask, last), np.where(mask == 7, IGNORED, mask))
+
+
+def test_an_index_set_with_255_unlabelled_and_one_with_two_classes_left() -> None:
+    mask = mask_of(0, 1, 2, 255)
+    assert ignoring(mask, ignore=255, names=("a", "b", "c")).classes == (0, 1, 2)
+    np.testing.assert_array_equal(decode(mask, ignoring(mask, ignore=255)), mask)
+    two = mask_of(0, 1, 2)
+    assert ignoring(two, ignore=0).classes == (1, 2)
+    np.testing.assert_array_equal(decode(two, ignoring(two, ignore=0)), np.where(two == 0, IGNORED, two - np.uint8(1)))
+
+
+@given(arrays(np.uint8, (6, 6), elements=st.integers(0, 5)), st.integers(-1, 6))
+def test_decoded_positions_are_the_places_of_the_values(mask: np.ndarray, ignore: int) -> None:
+    coding = find_coding({"all": np.arange(6, dtype=np.uint8).reshape(1, 6), "one": mask}, ignore=ignore)
+    for value, position in zip(mask.ravel(), decode(mask, coding).ravel(), strict=True):
+        assert position == (IGNORED if value == ignore else coding.classes.index(value))
+
+
+def test_a_wholly_unlabelled_mask_beside_others_is_fine_and_a_set_of_them_is_not() -> None:
+    nothing = mask_of(255)
+    assert decode(nothing, ignoring(nothing, mask_of(0, 1), ignore=255)).min() == IGNORED
+    with pytest.raises(DataError, match="every mask is unlabelled: all 2 hold nothing but 255"):
+        ignoring(nothing, nothing, ignore=255)
+    with pytest.raises(DataError, match=r"every mask is empty: .* the value 0 alone beside the ignored 255"):
+        ignoring(nothing, mask_of(0, 255), ignore=255)
+    with pytest.raises(DataError, match="holds the values 20, 40"):
+        ignoring(nothing, mask_of(0, 20, 40), ignore=255)
+
+
+def test_an_unlabelled_value_in_jpeg_masks_is_refused() -> None:
+    with pytest.raises(DataError, match="ignored value in JPEG"):
+        ignoring(mask_of(0, 128, 255), ignore=128, lossy=True)
+
+
+def test_an_odd_value_that_may_be_unlabelled_is_said_how_to_leave_out() -> None:
+    for masks, options in (
+        ((mask_of(0, 1), mask_of(0, 1, 255)), {}),
+        ((mask_of(0, 1, 2), mask_of(0, 1, 255)), {"names": ("a", "b", "c")}),
+        ((mask_of(0, 1), mask_of(0, 1), mask_of(0, 1, 255)), {}),
+    ):
+        with pytest.raises(DataError, match=r"data\.ignore = 255"):
+            coding_of(*masks, **options)
+    with pytest.raises(DataError, match=r"data\.ignore = 128"):
+        coding_of(mask_of(0, 255), mask_of(0, 255), mask_of(0, 255, 128))
+    with pytest.raises(DataError, match=r"unlabelled pixels can be left out with data\.ignore"):
+        coding_of(mask_of(0, 127, 255))
+    with pytest.raises(DataError) as caught:  # two odd values are no one mark
+        coding_of(mask_of(0, 1), mask_of(0, 1, 200, 255))
+    assert "data.ignore" not in str(caught.value)
+
+
+def test_256_classes_are_one_too_many() -> None:
+    with pytest.raises(DataError, match="at most 255"):
+        coding_of(np.arange(256, dtype=np.uint8).reshape(16, 16), names=tuple(map(str, range(256))))

@@ -113,6 +113,24 @@ def test_nothing_to_find_and_nothing_found_is_perfect_as_in_the_scores(kind):
 
 
 @pytest.mark.battery
+@pytest.mark.parametrize("kind", [*PIXELS, *PATCHES])
+def test_what_is_predicted_at_unlabelled_pixels_changes_no_metric(kind):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (2, 32, 40, 1)).astype(np.uint8)
+    unknown = rng.random(truth.shape) < 0.5
+    unknown[0, :16, :16] = True
+    marked = np.where(unknown, np.uint8(255), truth)
+    found = []
+    for p in rng.uniform(0, 1, (3, *truth.shape)):
+        metric = kind()
+        metric.update_state(marked, np.where(unknown, p, 0.6 * truth + 0.3 * (truth == 0)).astype(np.float32))
+        metric.update_state(np.full_like(truth, 255), p.astype(np.float32))
+        found.append(float(metric.result()))
+    assert len(set(found)) == 1 and np.isfinite(found[0])
+    assert found[0] == 1 or kind in PATCHES
+
+
+@pytest.mark.battery
 def test_a_class_that_is_never_found_lowers_the_mean_precision():
     truth = np.array([[[0, 0, 1, 2]]], np.uint8)  # class 2 occurs and is not found; class 3 neither
     p = np.eye(4, dtype=np.float32)[[[[0, 0, 1, 1]]]]

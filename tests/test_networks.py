@@ -14,9 +14,19 @@ from keras import ops
 from roadseg.config import NetworkConfig
 from roadseg.errors import ConfigError
 from roadseg.learning.losses import Crossentropy
+from roadseg.learning.optimizers import averaged_weights
 from roadseg.learning.runs import ModelInfo, save_model
-from roadseg.networks import FastBatchNormalization, build_network, plain_copy, plain_weights
+from roadseg.learning.supervision import FirstAnswer, SupervisedLoss
+from roadseg.networks import (
+    FastBatchNormalization,
+    StandardizedConv2D,
+    build_network,
+    plain_copy,
+    plain_weights,
+    supervised,
+)
 
+JIT = False if keras.config.backend() == "tensorflow" else "auto"  # as the trainer compiles
 SMALL = {"width": 4, "depth": 2, "stem": "none"}
 
 # Few networks that have every option among them: small enough for every backend.
@@ -41,6 +51,21 @@ COMBINED = [
         2,
     ),
     ("patch stem", {"stem": "patch"}, 3, 2),
+    (
+        "residual, attention, dilations, channel dropout",
+        {
+            "block": "residual",
+            "attention": True,
+            "dilations": [1, 2],
+            "stem": "patch",
+            "dropout": 0.1,
+            "dropout_kind": "channel",
+        },
+        3,
+        2,
+    ),
+    ("standardised kernels", {"normalization": "weight"}, 3, 2),
+    ("separable, two groups", {"separable": True, "normalization": "group", "groups": 2}, 3, 2),
     ("no normalization, depth 1", {"normalization": "none", "depth": 1, "initializer": "glorot_uniform"}, 3, 4),
 ]
 
@@ -71,6 +96,14 @@ def test_a_network_of_many_options_passes_the_battery(options, bands, classes, t
         {"stem": "patch", "head_width": 5, "dropout": 0.3},
         {"depth": 3},
         {"width": 6, "normalization": "group"},
+        {"normalization": "group", "groups": 3},
+        {"normalization": "weight", "block": "residual", "separable": True, "activation": "swish"},
+        {"block": "residual"},
+        {"block": "residual", "normalization": "none", "stem": "patch", "head_width": 5},
+        {"separable": True},
+        {"attention": True},
+        {"dilations": [1, 2, 4]},
+        {"dropout": 0.3, "dropout_kind": "channel"},
     ],
     ids=str,
 )
@@ -103,7 +136,7 @@ def test_what_is_saved_loads_where_roadseg_is_not_known(tmp_path):
     keras.utils.set_random_seed(1)
     model = build_network(NetworkConfig(**SMALL, dropout=0.3))
     pixels, truth = easy_batch(16, 3, 2)
-    model.compile("adam", "binary_crossentropy")
+    model.compile("adam", "binary_crossentropy", jit_compile=JIT)
     for _ in range(3):
         model.train_on_batch(pixels, truth)
     plain = plain_copy(model)
@@ -197,6 +230,9 @@ def test_every_activation_that_is_let_through_gives_probabilities():
     ("options", "words"),
     [
         ({"name": "unett"}, ["network.name = 'unett'", "unet"]),
+        ({"options": {"a": 1}}, ["network.options", "function of your own"]),
+        ({"deep_supervision": 0.5, "depth": 1}, ["network.deep_supervision", "greater depth"]),
+        ({"encoder_weights": "imagenet"}, ["without network.encoder"]),
         ({"activation": "rellu"}, ["network.activation = 'rellu'", "did you mean 'relu'"]),
         ({"activation": "serialize"}, ["network.activation"]),
         ({"activation": ""}, ["network.activation = ''", "relu"]),
@@ -296,7 +332,7 @@ def test_training_changes_a_copy_no_more():
     model = build_network(NetworkConfig(**SMALL))
     copy = plain_copy(model)
     before = [w.copy() for w in copy.get_weights()]
-    model.compile("sgd", "binary_crossentropy")
+    model.compile("sgd", "binary_crossentropy", jit_compile=JIT)
     pixels, truth = easy_batch(16, 3, 2)
     model.train_on_batch(pixels, truth)
     assert any(not np.array_equal(a, b) for a, b in zip(plain_weights(model), copy.get_weights(), strict=True))
@@ -398,3 +434,173 @@ def test_statistics_in_bfloat16_are_counted_and_kept_in_float32():
     assert keras.backend.standardize_dtype(out.dtype) == "bfloat16"
     assert float(ops.convert_to_numpy(layer.updates)) == 603
     assert keras.backend.standardize_dtype(layer.moving_mean.dtype) == "float32"
+
+
+# === What the options do ===
+
+
+def parameters(**options):
+    return build_network(NetworkConfig(**{**SMALL, "width": 8, **options})).count_params()
+
+
+def test_the_options_have_the_parameters_they_should():
+    plain = parameters()
+    # 1x1 convolutions around each block whose channels change, with their normalisation (4 a channel, 1 counter)
+    changes = [(3, 8), (8, 16), (16, 32), (32, 16), (16, 8)]
+    assert parameters(block="residual") - plain == sum(a * b + 4 * b + 1 for a, b in changes)
+    # a gate: skip and signal to half the channels, one bias there, to one channel with its bias
+    assert parameters(attention=True) - plain == sum(2 * c * (c // 2) + c // 2 + c // 2 + 1 for c in (8, 16))
+    assert parameters(dilations=[1, 2]) - plain == 2 * (9 * 32 * 32 + 4 * 32 + 1)
+    assert parameters(separable=True) < plain / 3
+    assert parameters(dropout=0.5, dropout_kind="channel") == parameters(dropout=0.5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"block": "residual", "attention": True},
+        {"separable": True, "normalization": "weight"},
+        {"dilations": [1, 2], "depth": 1},
+        {"stem": "patch", "upsampling": "bilinear"},
+    ],
+    ids=str,
+)
+def test_a_prediction_does_not_depend_on_what_is_far_away(options):
+    keras.utils.set_random_seed(2)
+    config = NetworkConfig(**{**SMALL, "depth": 1, **options})
+    model = plain_copy(build_network(config))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.uint8)
+    whole = np.asarray(model.predict_on_batch(pixels))
+    part = np.asarray(model.predict_on_batch(pixels[:, 16:80, 32:112]))
+    np.testing.assert_allclose(part[:, 24:40, 24:56], whole[:, 40:56, 56:88], atol=1e-5)
+
+
+def test_a_network_may_have_eight_poolings():
+    config = NetworkConfig(width=1, depth=8, stem="patch")
+    spec = build_network(config).compute_output_spec(keras.KerasTensor((1, 512, 1024, 3), dtype="uint8"))
+    assert config.multiple == 512 and spec.shape == (1, 512, 1024, 1)
+
+
+def test_groups_are_as_many_as_divide_the_channels():
+    model = build_network(NetworkConfig(width=6, depth=1, normalization="group", groups=4))
+    assert {layer.groups for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)} == {2, 4}
+
+
+@pytest.mark.battery
+def test_channel_dropout_drops_whole_channels():
+    keras.utils.set_random_seed(1)
+    options = {
+        "dropout": 0.5,
+        "dropout_kind": "channel",
+        "stem": "none",
+        "initializer": "ones",
+        "normalization": "none",
+    }
+    model = build_network(NetworkConfig(width=4, depth=1, **options))
+    inside = keras.Model(model.input, model.get_layer("drop1").output)
+    found = ops.convert_to_numpy(inside(np.full((1, 16, 16, 3), 200, np.uint8), training=True))[0]
+    dropped = (found == 0).all((0, 1))
+    assert 0 < dropped.sum() < 8
+    assert (found[..., ~dropped] != 0).all()
+
+
+# === Standardised kernels ===
+
+
+def test_standardised_kernels_keep_the_variance_of_what_goes_through():
+    rng = np.random.default_rng(0)
+    layer = StandardizedConv2D(64, 3, padding="valid", kernel_initializer="glorot_uniform")
+    x = rng.normal(0, 1, (2, 20, 20, 32)).astype(np.float32)
+    assert np.asarray(layer(x)).var() == pytest.approx(1, abs=0.1)
+    after = StandardizedConv2D(64, 3, padding="valid", scale=1.7129)
+    assert np.asarray(after(np.maximum(x, 0))).var() == pytest.approx(1, abs=0.15)
+    model = build_network(NetworkConfig(width=4, depth=1, normalization="weight"))
+    scales = {layer.name: round(layer.scale, 3) for layer in model.layers if isinstance(layer, StandardizedConv2D)}
+    assert scales.pop("stem_conv") == 1 and set(scales.values()) == {1.713}
+
+
+@pytest.mark.battery
+def test_standardised_kernels_are_saved_as_they_are_used_and_taken_back():
+    rng = np.random.default_rng(1)
+    layer = StandardizedConv2D(5, 3, padding="same", scale=1.5, name="conv")
+    model = keras.Sequential([keras.Input((None, None, 2)), layer])
+    layer.kernel.assign(rng.normal(2, 3, layer.kernel.shape))
+    layer.gain.assign([1, -2, 0.5, 0, 3])
+    layer.bias.assign(rng.normal(0, 1, 5))
+    x = rng.normal(0, 1, (1, 6, 6, 2)).astype(np.float32)
+    plain = plain_copy(model)
+    assert type(plain.layers[-1]) is keras.layers.Conv2D
+    answer = ops.convert_to_numpy(model(x))
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(x)), answer, atol=1e-5)
+    layer.kernel.assign(rng.normal(0, 1, layer.kernel.shape))
+    layer.gain.assign(np.ones(5))
+    layer.take_plain(*plain.layers[-1].get_weights())
+    np.testing.assert_allclose(ops.convert_to_numpy(model(x)), answer, atol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is StandardizedConv2D and again.get_config() == layer.get_config()
+
+
+def test_averaged_kernels_are_standardised_after_they_are_averaged():
+    keras.utils.set_random_seed(4)
+    model = build_network(NetworkConfig(**SMALL, normalization="weight"))
+    model.compile(keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), "binary_crossentropy", jit_compile=JIT)
+    pixels, truth = easy_batch(16, 3, 2)
+    for _ in range(3):
+        model.train_on_batch(pixels, truth)
+    averages = dict(
+        zip((v.path for v in model.trainable_variables), model.optimizer._model_variables_moving_average, strict=True)
+    )
+    layer = model.get_layer("down0b_conv")
+    kernel, gain = (ops.convert_to_numpy(averages[f"down0b_conv/{name}"]) for name in ("kernel", "gamma"))
+    expected = ops.convert_to_numpy(layer.standardized(kernel, gain))
+    copy = plain_copy(model)
+    copy.set_weights(averaged_weights(model))
+    found = copy.get_layer("down0b_conv").get_weights()[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not np.allclose(found, plain_copy(model).get_layer("down0b_conv").get_weights()[0], atol=1e-4)
+    norms = np.sqrt((found**2).sum((0, 1, 2)))
+    np.testing.assert_allclose(norms, np.abs(gain) * layer.scale, rtol=1e-4)
+
+
+# === Deep supervision ===
+
+
+@pytest.mark.battery
+@pytest.mark.parametrize("classes", [2, 3])
+def test_deep_supervision_trains_coarser_answers_and_saves_none(classes):
+    keras.utils.set_random_seed(4)
+    single = build_network(NetworkConfig(width=2, depth=3, stem="patch"), classes=classes)
+    model = supervised(single)
+    k = 1 if classes == 2 else classes
+    pixels, truth = easy_batch(32, 3, classes)
+    answers = ops.convert_to_numpy(model(pixels))
+    assert answers.shape == (4, 32, 32, 3 * k)
+    np.testing.assert_array_equal(answers[..., :k], ops.convert_to_numpy(single(pixels)))
+    for level, cell in ((1, 4), (2, 8)):  # each answer is one number a cell
+        part = answers[..., level * k : (level + 1) * k].reshape(4, 32 // cell, cell, 32 // cell, cell, k)
+        assert (part == part[:, :, :1, :, :1]).all()
+    loss = SupervisedLoss(Crossentropy(), k, [1, 0.5, 0.25])
+    each = [float(Crossentropy()(truth, answers[..., i * k : (i + 1) * k])) for i in range(3)]
+    assert float(loss(truth, answers)) == pytest.approx(each[0] + 0.5 * each[1] + 0.25 * each[2], rel=1e-5)
+    metric = FirstAnswer(keras.metrics.MeanAbsoluteError(name="m"), k)
+    model.compile(keras.optimizers.SGD(1.0), loss, metrics=[metric], jit_compile=False)
+    before = ops.convert_to_numpy(model.get_layer("logits2").kernel).copy()
+    model.train_on_batch(pixels, truth)
+    assert not np.array_equal(before, ops.convert_to_numpy(model.get_layer("logits2").kernel))
+    plain = plain_copy(model)
+    assert plain.count_params() == plain_copy(single).count_params()
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(plain(pixels)), ops.convert_to_numpy(model(pixels, training=False))[..., :k], atol=1e-5
+    )
+    assert len(averaged_weights(model)) == len(plain.weights)
+
+
+def test_the_metric_of_deep_supervision_sees_the_first_answer_alone():
+    truth = np.ones((1, 4, 4, 1), np.float32)
+    answers = np.concatenate([np.full_like(truth, 0.75), np.zeros_like(truth)], axis=-1)
+    metric = FirstAnswer(keras.metrics.MeanAbsoluteError(name="m"), 1)
+    metric.update_state(truth, answers)
+    assert float(metric.result()) == pytest.approx(0.25) and metric.name == "m"
+    metric.reset_state()
+    assert float(metric.result()) == 0

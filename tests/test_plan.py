@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadseg.config import read_config
-from roadseg.errors import ConfigError
+from roadseg.errors import ConfigError, DataError
 from roadseg.imagery.dataset import Sample
 from roadseg.learning import plan
-from roadseg.learning.plan import check_batch, pixel_statistics
+from roadseg.learning.plan import check_batch, check_crop, class_shares, pixel_statistics
 from roadseg.learning.probe import Costs
 
 
@@ -52,6 +52,23 @@ def test_a_batch_is_taken_when_it_divides_and_else_the_next_larger_is_named(batc
         check_batch(config)
     named = int(str(caught.value).rpartition("=")[2])
     assert named % devices == 0 and batch < named < batch + devices
+
+
+@pytest.mark.parametrize(("crop", "part"), [(8, ">= 16"), (40, "use 32")])
+def test_a_crop_that_the_network_cannot_take_is_refused(crop, part):
+    with pytest.raises(ConfigError, match=part):
+        check_crop(read_config({"train": {"crop": crop}}))
+    check_crop(read_config({"train": {"crop": 0}}))  # as the data suggests
+
+
+def test_class_shares_are_of_the_labelled_pixels():
+    mask = np.array([[0, 1, 1, 255], [0, 255, 2, 2]], np.uint8)
+    valid = np.array([[1, 1, 1, 0], [0, 0, 1, 1]], bool)
+    image = np.zeros((2, 4, 3), np.uint8)
+    assert class_shares([Sample("", image, mask, None, "")], 3) == pytest.approx([2 / 6, 2 / 6, 2 / 6])
+    assert class_shares([Sample("", image, mask, valid, "")], 3) == pytest.approx([1 / 5, 2 / 5, 2 / 5])
+    with pytest.raises(DataError, match=r"labelled.*data\.ignore"):
+        class_shares([Sample("", image, np.full_like(mask, 255), None, "")], 3)
 
 
 def test_the_steps_of_a_run_leave_room_for_what_comes_after_them():

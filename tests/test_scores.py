@@ -101,6 +101,35 @@ def test_pixels_without_data_are_left_out():
     assert score_image(marked, found, valid=valid).pixels.sum() == valid.sum()
 
 
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), height=st.integers(1, 40), width=st.integers(1, 40), classes=st.sampled_from([2, 4]))
+def test_what_is_found_at_unlabelled_pixels_changes_no_score(seed, height, width, classes):
+    rng = np.random.default_rng(seed)
+    truth, found, other = rng.integers(0, classes, (3, height, width)).astype(np.uint8)
+    unknown = rng.random(truth.shape) < rng.random()
+    marked = np.where(unknown, np.uint8(255), truth)
+    scores = score_image(marked, found, classes)
+    changed = score_image(marked, np.where(unknown, other, found), classes)
+    by_valid = score_image(truth, found, classes, valid=~unknown)
+    for same in (changed, by_valid):
+        np.testing.assert_array_equal(scores.pixels, same.pixels)
+        np.testing.assert_array_equal(scores.patches, same.patches)
+    assert scores.pixels.sum() == (~unknown).sum()
+
+
+def test_a_patch_is_scored_by_its_labelled_pixels_and_not_without_any():
+    truth = np.full((16, 40), 255, np.uint8)  # two whole patches and half a one
+    truth[0, :4] = [1, 0, 0, 0]  # a quarter: background
+    truth[0, 32:35] = [1, 0, 0]  # a third: road
+    found = np.ones((16, 40), np.uint8)
+    found[0, 1:4] = 0
+    scores = score_image(truth, found)
+    assert scores.patches.tolist() == [[1, 0], [0, 1]]
+    assert scores.pixels.tolist() == [[3, 2], [0, 2]]
+    nothing = score_image(np.full_like(truth, 255), found)
+    assert nothing.pixels.sum() == nothing.patches.sum() == 0 and nothing.to_dict()["pixel_f1"] == 1
+
+
 def test_counts_do_not_overflow():
     truth = np.full((3000, 3000), 200, np.uint8)
     assert score_image(truth, truth, 201).pixels[200, 200] == 9_000_000

@@ -31,6 +31,7 @@ __all__ = [
     "make_scene",
     "open_dataset",
     "predict",
+    "prepare",
     "train",
     "unsubmit",
     "write_submission",
@@ -54,6 +55,7 @@ _HOMES = {
     "make_scene": "imagery.scenes",
     "open_dataset": "imagery.dataset",
     "predict": "api",
+    "prepare": "preparation.prepare",
     "train": "api",
     "unsubmit": "roads.submission",
     "write_submission": "roads.submission",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from .evaluation import compare, evaluate
     from .imagery.dataset import open_dataset
     from .imagery.scenes import make_scene
+    from .preparation.prepare import prepare
     from .roads.submission import unsubmit, write_submission
 
 

@@ -1,28 +1,21 @@
 """The steps of the job as functions: what the command line, the notebooks and the studies call."""
 
 import time
-import warnings
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import Config, PredictConfig
-from .errors import ConfigError, ModelError, RoadsegWarning
-from .files import check_place
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .imagery.dataset import Dataset
-    from .imagery.splits import Split
     from .inference.engine import EngineKind
     from .inference.outputs import Progress, Summary
     from .inference.predictor import Predictor
+    from .learning.job import TrainingOptions
 
 __all__ = ["Run", "describe_training", "load", "predict", "resume", "train"]
 
@@ -53,60 +46,6 @@ class Run:
     def predictor(self, tta: bool = False, threshold: float | None = None) -> "Predictor":
         """The trained model, ready to predict."""
         return load(self.path, tta=tta, threshold=threshold)
-
-
-def _with_options(
-    config: Config, epochs: int | None, minutes: float | None, seed: int | None, devices: int | None
-) -> Config:
-    train = config.train
-    if epochs is not None and minutes is not None:
-        raise ConfigError("give epochs or minutes, not both")
-    if epochs is not None:
-        if epochs < 1:
-            raise ConfigError(f"--epochs {epochs}: at least 1")
-        train = msgspec.structs.replace(train, epochs=epochs, minutes=0.0, steps=0)
-    if minutes is not None:
-        if not 0 < minutes < 1e6:
-            raise ConfigError(f"--minutes {minutes}: a number above 0")
-        train = msgspec.structs.replace(train, minutes=float(minutes), steps=0)
-    if seed is not None:
-        if not 0 <= seed < 2**32:
-            raise ConfigError(f"--seed {seed}: expected 0..{2**32 - 1}")
-        train = msgspec.structs.replace(train, seed=seed)
-    if devices is not None:
-        if devices < 1:
-            raise ConfigError(f"--devices {devices}: at least 1")
-        train = msgspec.structs.replace(train, devices=devices)
-    return msgspec.structs.replace(config, train=train)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a training run starts from: the opened dataset and who trains and who validates."""
-
-    dataset: "Dataset"
-    split: "Split"
-    config: Config
-
-    def summary(self) -> str:
-        """A few lines for the display."""
-        count = f"{len(self.split.train)} images train, {len(self.split.val)} validate ({self.split.rule})"
-        return f"{self.dataset.summary()}\nsplit: {count}"
-
-
-def prepare_training(
-    dataset: Path | str,
-    config: Config,
-    *,
-    skip_bad: bool = False,
-    **split: Any,
-) -> Prepared:
-    """Open and check a dataset and split it; see `train` for the arguments."""
-    from .imagery.dataset import open_dataset
-    from .imagery.splits import split_dataset
-
-    opened = open_dataset(Path(dataset), config.data, skip_bad=skip_bad)
-    return Prepared(opened, split_dataset(opened.pairs, seed=config.train.seed, **split), config)
 
 
 def train(
@@ -147,34 +86,42 @@ def train(
         RoadsegError: see `roadseg.errors`; nothing that was there is changed.
         KeyboardInterrupt: after keeping the last finished epoch in the run folder.
     """
+    from .learning.job import prepare_training, report_duplicates
     from .learning.runs import RunFolder
 
     started = time.perf_counter() if started is None else started
-    config = _with_options(config or Config(), epochs, minutes, seed, devices)
-    _check_start(config, Path(out), init)
     prepared = prepare_training(
         dataset,
-        config,
-        skip_bad=skip_bad,
+        out,
+        config or Config(),
+        epochs=epochs,
+        minutes=minutes,
+        seed=seed,
+        devices=devices,
         val=val,
-        names=val_names,
+        val_names=val_names,
         fold=fold,
         fold_seed=fold_seed,
         full=full,
         group=group,
+        init=init,
+        skip_bad=skip_bad,
     )
+    config = prepared.config
     print(prepared.summary(), flush=True)
     from .backend import load_keras
     from .learning.devices import check_devices
 
     load_keras()  # before anything is written: there may be none
     check_devices(config.train.devices)
+    from .learning.optimizers import check_optimizer
     from .learning.trainer import Trainer
 
+    check_optimizer(config.train)
     folder = RunFolder.create(out)
     try:
         trainer = Trainer(folder, config, prepared.dataset, prepared.split, started)
-        _report_duplicates(trainer)
+        report_duplicates(trainer.train_samples, trainer.val_samples)
         folder.write_split(
             {
                 "rule": prepared.split.rule,
@@ -191,51 +138,13 @@ def train(
 
 
 def describe_training(
-    dataset: Path | str,
-    out: Path | str,
-    config: Config,
-    *,
-    epochs: int | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    devices: int | None = None,
-    val: float | None = None,
-    val_names: Path | None = None,
-    fold: tuple[int, int] | None = None,
-    fold_seed: int = 43,
-    full: bool = False,
-    group: str | None = None,
-    init: Path | str | None = None,
-    skip_bad: bool = False,
+    dataset: Path | str, out: Path | str, config: Config | None = None, **options: "Unpack[TrainingOptions]"
 ) -> str:
-    """What `train` would do with these arguments, without a backend and without writing anything."""
-    config = _with_options(config, epochs, minutes, seed, devices)
-    _check_start(config, Path(out), init)
-    prepared = prepare_training(
-        dataset,
-        config,
-        skip_bad=skip_bad,
-        val=val,
-        names=val_names,
-        fold=fold,
-        fold_seed=fold_seed,
-        full=full,
-        group=group,
-    )
-    train, names = config.train, [prepared.dataset.pairs[k].stem for k in prepared.split.val]
-    length = (
-        f"{train.minutes:g} minutes"
-        if train.minutes
-        else f"{train.steps} steps"
-        if train.steps
-        else f"{train.epochs} epochs"
-    )
-    network = f"{config.network.name}, width {config.network.width}, depth {config.network.depth}"
-    return (
-        f"{prepared.summary()}\nvalidation: {', '.join(names) or 'none'}\n"
-        f"network: {network}; loss {config.loss.name}; {length} of batch {train.batch} x {train.crop}x{train.crop}\n"
-        "dry run: nothing written"
-    )
+    """What `train` would do with these arguments (`options` are `train`'s), without a backend and without writing."""
+    from .learning.job import prepare_training
+
+    prepared = prepare_training(dataset, out, config or Config(), **options)
+    return f"{prepared.plan()}\ndry run: nothing written"
 
 
 def resume(
@@ -258,6 +167,7 @@ def resume(
     from .imagery.dataset import open_dataset
     from .imagery.splits import Split
     from .learning.devices import check_devices
+    from .learning.job import with_options
     from .learning.plan import check_batch, check_resumed_split
     from .learning.runs import RunFolder
     from .learning.trainer import Trainer
@@ -269,7 +179,7 @@ def resume(
         if metrics.get("complete"):
             print(f"run '{out}' is complete: nothing to do", flush=True)
             return Run(folder.path, metrics)
-    config = _with_options(folder.read_config(), None, None, None, devices)
+    config = with_options(folder.read_config(), devices=devices)
     check_batch(config)
     check_devices(config.train.devices)
     stored = folder.read_json("split.json")
@@ -279,35 +189,6 @@ def resume(
     parts = [tuple(index[item["stem"]] for item in stored[part]) for part in ("train", "val")]
     trainer = Trainer(folder, config, opened, Split(parts[0], parts[1], stored["rule"]), started)
     return _run(trainer, None, resume=True)
-
-
-def _check_start(config: Config, out: Path, init: Path | str | None) -> None:
-    """Refuse what can be known to be wrong before an image is read or Keras is loaded."""
-    from .learning.plan import check_batch, check_crop
-    from .learning.runs import RunFolder, find_model
-
-    check_crop(config)
-    check_batch(config)
-    if init is not None and not zipfile.is_zipfile(find_model(init)):
-        raise ModelError(f"--init '{init}' is not a Keras model: give a run folder or a .keras file")
-    check_place(out)
-    if out.exists():
-        RunFolder.create(out)
-
-
-def _report_duplicates(trainer: Any) -> None:
-    from .imagery.duplicates import find_duplicates
-
-    found = find_duplicates(trainer.train_samples, trainer.val_samples)
-    if found:
-        shown = ", ".join(f"{a} = {b}" if kind == "same" else f"{a} ~ {b}" for a, b, kind in found[:5])
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        warnings.warn(
-            f"training and validation share {_count(len(found), 'picture')} (= the same, ~ nearly): {shown}{more}. "
-            "Scores will be too good: keep them on one side with --group or --val-names",
-            RoadsegWarning,
-            stacklevel=3,
-        )
 
 
 def _count(n: int, what: str) -> str:

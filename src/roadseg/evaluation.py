@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .errors import DataError, ModelError, RunError
 
 if TYPE_CHECKING:
@@ -48,15 +50,26 @@ def evaluate(
     from .api import load
     from .config import DataConfig
     from .imagery.dataset import open_dataset
+    from .imagery.described import names_by_value
     from .inference.predictor import float32_predictor
     from .learning.runs import find_model, read_info
     from .learning.validation import validate
     from .scores import Scores
 
     info = read_info(find_model(model))
-    several = list(info.classes) if len(info.classes) > 2 else []  # of two, the dataset says itself how it shows them
-    data = DataConfig(bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=several)
-    opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
+    several = list(names_by_value(info.classes, info.ignore)) if len(info.classes) > 2 else []
+    data = DataConfig(
+        bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=several,
+        ignore=info.ignore if several else -1,
+    )  # fmt: skip
+    try:
+        opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
+    except DataError:
+        if several or info.ignore < 0:
+            raise
+        # Of two classes a dataset shows itself which is which; where it does not, as the training set did.
+        data = msgspec.structs.replace(data, ignore=info.ignore)
+        opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
     if len(opened.classes) != len(info.classes):
         raise ModelError(f"the model has {len(info.classes)} classes, dataset '{dataset}' has {len(opened.classes)}")
     seen = set(info.trained_on)

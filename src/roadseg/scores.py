@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .roads.patches import patch_labels
+from .imagery.described import IGNORED
+from .roads.patches import PATCH, patch_labels
 
 __all__ = ["Scores", "score_image"]
 
@@ -94,19 +95,33 @@ def score_image(
     patch_threshold: float = 0.25,
     valid: NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """Scores of one image.
+    """Scores of one image. Pixels whose truth is `IGNORED` (255) are left out, of pixels and of patches.
 
     Args:
         truth, found: (H, W) uint8 class positions (0 and 1 when binary).
         patch_threshold: a patch is road when the mean of its binary mask is strictly above it, in truth and prediction.
-        valid: (H, W) bool, False where there is no data: left out of the pixel scores.
+        valid: (H, W) bool, False where there is no data: left out likewise.
     """
-    both = truth.astype(np.int64) * classes + found
+    known = truth != IGNORED
     if valid is not None:
-        both = both[valid]
-    pixels = np.bincount(both.ravel(), minlength=classes * classes).reshape(classes, classes)
-    patches = np.zeros((2, 2), np.int64)
-    if classes == 2:
+        known &= valid
+    everything = bool(known.all())
+    both = truth.astype(np.int64) * classes + found
+    pixels = np.bincount((both if everything else both[known]).ravel(), minlength=classes * classes)
+    patches = np.zeros(4, np.int64)
+    if classes == 2 and everything:
         labels = patch_labels(truth, patch_threshold).astype(np.int64) * 2 + patch_labels(found, patch_threshold)
-        patches = np.bincount(labels.ravel(), minlength=4).reshape(2, 2)
-    return Scores(pixels, patches, 1)
+        patches = np.bincount(labels.ravel(), minlength=4)
+    elif classes == 2:
+        counts, roads = _patch_sums(known), [_patch_sums(known & (mask == 1)) for mask in (truth, found)]
+        there = counts > 0  # a patch is scored by its labelled pixels, and not without any
+        true, seen = (road[there] / counts[there] > patch_threshold for road in roads)
+        patches = np.bincount(true.astype(np.int64) * 2 + seen, minlength=4)
+    return Scores(pixels.reshape(classes, classes), patches.reshape(2, 2), 1)
+
+
+def _patch_sums(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of true pixels in each 16x16 patch, partial ones at the border too."""
+    rows, columns = (np.arange(0, length, PATCH) for length in mask.shape)
+    sums: NDArray[np.int64] = np.add.reduceat(np.add.reduceat(mask, rows, 0, np.int64), columns, 1)
+    return sums

@@ -11,7 +11,20 @@ from ..errors import RoadsegError, RoadsegWarning
 
 __all__ = ["main"]
 
-COMMANDS = ("demo", "inspect", "train", "evaluate", "compare", "predict", "submit", "unsubmit", "report", "bench")
+COMMANDS = (
+    "demo",
+    "prepare",
+    "inspect",
+    "train",
+    "evaluate",
+    "compare",
+    "predict",
+    "submit",
+    "unsubmit",
+    "report",
+    "bench",
+    "config",
+)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

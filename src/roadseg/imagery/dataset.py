@@ -1,11 +1,9 @@
 """A dataset folder, opened and checked: pairs of images and masks as uint8 arrays of one form."""
 
-import json
 import math
-import tomllib
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import ConfigError, DataError, RoadsegWarning
+from .described import IGNORED, Description, describe, names_by_value
 from .layouts import Pair, find_pairs
 from .masks import MAX_INDEX, MIN_SOFT, MaskCoding, decode, find_coding, histogram, read_mask
 from .pixels import content_hash, to_bands, to_uint8
@@ -34,8 +33,8 @@ class Sample:
     Attributes:
         stem: the pair's name.
         image: (H, W, bands) uint8.
-        mask: (H, W) uint8 class position; 0 and 1 when binary.
-        valid: (H, W) bool, False where image or mask has no data; None where all of it is data.
+        mask: (H, W) uint8 class position, 0 and 1 when binary; `IGNORED` (255) where there is no label or no data.
+        valid: (H, W) bool, False where the mask is `IGNORED`; None where it nowhere is.
         hash: `content_hash` of the image's pixels as decoded, before bands and range are changed.
     """
 
@@ -61,7 +60,8 @@ class Dataset:
         ground_resolution_m: metres per pixel, when known.
         sizes: (height, width) of each pair.
         hashes: `content_hash` of each pair's image.
-        class_shares: share of all pixels in each class.
+        class_shares: share of the masks' labelled pixels in each class.
+        unlabelled: share of the masks' pixels that have no label.
         dtype: of the images' files.
     """
 
@@ -78,7 +78,14 @@ class Dataset:
     sizes: tuple[tuple[int, int], ...] = ()
     hashes: tuple[str, ...] = ()
     class_shares: tuple[float, ...] = ()
+    unlabelled: float = 0.0
     dtype: str = "uint8"
+
+    @property
+    def class_setting(self) -> list[str]:
+        """What `data.classes` must say to open the folder again with these classes: index masks have names by value."""
+        index = self.coding.kind == "index"
+        return list(names_by_value(self.classes, self.coding.ignore) if index else self.classes)
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -96,7 +103,11 @@ class Dataset:
         _check_sizes(pair, picture.pixels, values)
         image = _as_uint8(to_bands(picture.pixels, self.bands, pair.image), self.value_range, pair.image)
         mask = decode(values, self.coding)
-        valid = _both(picture.valid, raw.valid)
+        for valid in (picture.valid, raw.valid):
+            if valid is not None:
+                mask[~valid] = IGNORED
+        known = mask != IGNORED
+        valid = None if known.all() else known
         return Sample(pair.stem, image, mask, valid, content_hash(picture.pixels))
 
     def read_all(self, indices: Iterable[int], store: PixelStore | None = None) -> list[Sample]:
@@ -135,6 +146,8 @@ class Dataset:
             self.coding.rule(self.classes[-1] if len(self.classes) == 2 else "road"),
             "classes: " + ", ".join(f"{name} {share:.1%}" for name, share in shares),
         ]
+        if self.unlabelled:
+            lines.append(f"unlabelled: {self.unlabelled:.1%} of the pixels")
         if self.ground_resolution_m is not None:
             lines.append(f"ground resolution: {self.ground_resolution_m:.3g} m per pixel")
         if self.skipped:
@@ -152,7 +165,7 @@ class _Checked:
     dtype: np.dtype[Any]
     hash: str
     values: np.ndarray  # a few pixel values, for the percentiles
-    counts: dict[float, int]  # of the mask, by palette index where it has a palette
+    counts: dict[float, int]  # of the mask where it has data, by palette index where it has a palette
     greys: dict[float, int]  # of the mask, by grey
     colours: np.ndarray  # (N, 3) of its palette
 
@@ -172,7 +185,7 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
     root = Path(root)
     given_range = _given_range(config)
     found = find_pairs(root)
-    names, resolution = _described(root, config)
+    said = describe(root, config)
     problems = list(found.problems)
     checked: list[_Checked] = []
     for pair in found.pairs:
@@ -194,8 +207,9 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
             good.append(item)
     _report(root, problems, skip_bad, len(good))
 
-    coding = _coding(good, names, config.invert)
-    classes = _class_names(coding, names)
+    coding = _coding(good, said, config.invert)
+    classes = _class_names(coding, said.names)
+    shares, unlabelled = _shares(good, coding, len(classes))
     value_range = given_range
     if value_range is None and dtype != np.uint8:
         value_range = _percentiles([c.values for c in good])
@@ -209,10 +223,11 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
         bands=bands,
         value_range=value_range,
         skipped=tuple(problems),
-        ground_resolution_m=resolution if resolution is not None else ground_resolution(good[0].pair.image),
+        ground_resolution_m=said.resolution if said.resolution is not None else ground_resolution(good[0].pair.image),
         sizes=tuple(c.size for c in good),
         hashes=tuple(c.hash for c in good),
-        class_shares=_shares([c.counts if coding.indexed else c.greys for c in good], coding, len(classes)),
+        class_shares=shares,
+        unlabelled=unlabelled,
         dtype=str(dtype),
     )
 
@@ -238,12 +253,6 @@ def _as_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None, path:
     return to_uint8(pixels, value_range)
 
 
-def _both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return np.asarray(one & other)
-
-
 def _check_sizes(pair: Pair, pixels: np.ndarray, mask: np.ndarray) -> None:
     if pixels.shape[:2] != mask.shape:
         (h, w), (mask_h, mask_w) = pixels.shape[:2], mask.shape
@@ -259,7 +268,7 @@ def _check(pair: Pair) -> _Checked:
     pixels = picture.pixels
     data = pixels.reshape(-1, pixels.shape[-1]) if picture.valid is None else pixels[picture.valid]
     step = max(1, data.size // SAMPLED)
-    counts = histogram(raw.values)
+    counts = histogram(raw.values if raw.valid is None else raw.values[raw.valid])
     greys = counts if raw.palette is None else histogram(raw.read_as(indexed=False))
     values = data.reshape(-1)[::step].copy() if pixels.dtype != np.uint8 else data[:0].reshape(-1).copy()
     return _Checked(
@@ -296,37 +305,39 @@ def _report(root: Path, problems: list[str], skip_bad: bool, good: int) -> None:
         warnings.warn(f"left out: {text}", RoadsegWarning, stacklevel=3)
 
 
-def _coding(good: list[_Checked], names: tuple[str, ...], invert: bool) -> MaskCoding:
+def _coding(good: list[_Checked], said: Description, invert: bool) -> MaskCoding:
     """The set's coding; decides whether palette masks count by colour or by index."""
     palettes = [c.colours for c in good if len(c.colours)]
     indexed = False
     if palettes:
         colours = np.unique(np.concatenate(palettes), axis=0)
         coloured = bool((colours.max(axis=1) != colours.min(axis=1)).any())
-        highest = max(max(c.counts) for c in good if len(c.colours))
+        highest = max((v for c in good if len(c.colours) for v in c.counts if v != said.ignore), default=0)
         indexed = coloured or (2 < len(colours) < MIN_SOFT and highest <= MAX_INDEX)
     jpeg = sum(c.pair.mask.suffix.lower() in (".jpg", ".jpeg") for c in good)
     if jpeg:
         text = f"{jpeg} masks are JPEG: compression smears their edges; export them as PNG if you can"
         warnings.warn(text, RoadsegWarning, stacklevel=3)
     counts = {str(c.pair.mask): c.counts if indexed else c.greys for c in good}
-    return find_coding(counts, invert, names=names, indexed=indexed, lossy=jpeg > 0)
+    return find_coding(counts, invert, names=said.names, indexed=indexed, lossy=jpeg > 0, ignore=said.ignore)
 
 
 def _class_names(coding: MaskCoding, names: tuple[str, ...]) -> tuple[str, ...]:
-    if names:
-        return names
     if coding.kind == "index":
-        return tuple(f"class {i}" for i in coding.classes)
-    return ("background", "road")
+        return tuple((names[v] if v < len(names) else "") or f"class {v}" for v in coding.classes)
+    return tuple(name or f"class {k}" for k, name in enumerate(names)) or ("background", "road")
 
 
-def _shares(counts: list[dict[float, int]], coding: MaskCoding, classes: int) -> tuple[float, ...]:
-    totals = np.zeros(classes, np.int64)
-    for one in counts:
-        positions = decode(np.asarray(list(one)), coding)
-        np.add.at(totals, positions, np.asarray(list(one.values())))
-    return tuple((totals / totals.sum()).tolist())
+def _shares(good: list[_Checked], coding: MaskCoding, classes: int) -> tuple[tuple[float, ...], float]:
+    """Share of each class in the labelled pixels, and of the others in all pixels."""
+    totals = np.zeros(IGNORED + 1, np.int64)
+    for one in good:
+        counts = one.counts if coding.indexed else one.greys
+        positions = decode(np.asarray(list(counts)), coding)
+        np.add.at(totals, positions, np.asarray(list(counts.values()), np.int64))
+    known = int(totals[:IGNORED].sum())
+    pixels = sum(math.prod(one.size) for one in good)
+    return tuple((totals[:classes] / known).tolist()), 1 - known / pixels
 
 
 def _given_range(config: DataConfig) -> tuple[float, float] | None:
@@ -345,55 +356,3 @@ def _percentiles(values: list[np.ndarray]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(pooled, PERCENTILES).tolist()
     return (low, high) if high > low else (low, low + 1.0)
-
-
-# --- dataset.toml, classes.json --------------------------------------------------------------------------------------
-
-
-def _described(root: Path, config: DataConfig) -> tuple[tuple[str, ...], float | None]:
-    """Class names (none: as found) and metres per pixel, from the configuration and the folder's own files."""
-    toml, table = root / "dataset.toml", dict[str, Any]()
-    if toml.is_file():
-        try:
-            table = tomllib.loads(toml.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DataError(f"'{toml}' is not TOML: {error}") from error
-    resolution = table.get("ground_resolution_m", table.get("ground_resolution"))
-    if resolution is not None and not (type(resolution) in (int, float) and resolution > 0):
-        raise DataError(f"'{toml}': ground_resolution_m = {resolution!r}: expected metres per pixel, e.g. 0.3")
-    if config.classes:
-        if len(config.classes) < 2:
-            raise ConfigError(f"data.classes = {config.classes}: expected two names or more, the background first")
-        return tuple(config.classes), resolution
-    if "classes" in table:
-        names = _names(table["classes"])
-        if names is None:
-            raise DataError(f"'{toml}': classes = {table['classes']!r}: expected a list of two names or more")
-        return names, resolution
-    return _names_of_json(root / "classes.json"), resolution
-
-
-def _names_of_json(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        return ()
-    try:
-        names = _names(json.loads(path.read_text(encoding="utf-8-sig")))
-    except (OSError, ValueError):
-        names = None
-    if names is None:
-        text = f"'{path}' is not a list of class names or a table of index to name, and is ignored"
-        warnings.warn(f"{text}: write the names to dataset.toml", RoadsegWarning, stacklevel=4)
-        return ()
-    return names
-
-
-def _names(value: object) -> tuple[str, ...] | None:
-    """Names from `["a", "b"]` or `{"0": "a", "1": "b"}`; None when it is neither."""
-    if isinstance(value, Mapping):
-        if not all(str(k).isdecimal() and int(k) <= 255 for k in value):
-            return None
-        by_index = {int(k): v for k, v in value.items()}
-        value = [by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1)]
-    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(v, str) and v for v in value):
-        return None
-    return tuple(value)

@@ -1,7 +1,7 @@
 """How the masks of a set are coded, found over the whole set, and turning one mask into class positions.
 
 Never file by file: an all-background tile of a 0/255 set and one of a class-index set look the same, and a 0/1 mask
-read as 0/255 is black.
+read as 0/255 is black. One value may stand for pixels without a label (`data.ignore`): it is none of the coding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ConfigError, DataError
+from .described import IGNORED
 from .raster import read_picture
 
-__all__ = ["Histogram", "MaskCoding", "RawMask", "decode", "find_coding", "histogram", "read_mask"]
+__all__ = ["IGNORED", "Histogram", "MaskCoding", "RawMask", "decode", "find_coding", "histogram", "read_mask"]
 
 Histogram = Mapping[float, int]  # value: number of pixels
 
@@ -31,9 +32,10 @@ class MaskCoding:
     Attributes:
         kind: binary (0 and one other value), soft (shades, cut at a threshold) or index (the value is the class).
         threshold: binary and soft: the class of interest lies above it.
-        classes: the class values, in order of their position: (0, 1), or 0..K-1.
+        classes: the class values, in order of their position: (0, 1), or every index up to the highest but `ignore`.
         invert: binary and soft: the class of interest is the dark one, at or below the threshold.
         indexed: palette masks are read by palette index, not by colour.
+        ignore: the value of pixels without a label; -1: none.
     """
 
     kind: Literal["binary", "soft", "index"]
@@ -43,17 +45,19 @@ class MaskCoding:
     indexed: bool = False
     low: float = 0
     high: float = 255
+    ignore: int = -1
 
     def rule(self, name: str = "road") -> str:
         """One line for the user; `name` is the class of interest."""
+        left_out = f"; {self.ignore} is unlabelled" if self.ignore >= 0 else ""
         if self.kind == "index":
             by = "palette index" if self.indexed else "value"
-            return f"masks are class indices: classes 0..{self.classes[-1]} by {by}"
+            return f"masks are class indices: classes {self.classes[0]}..{self.classes[-1]} by {by}{left_out}"
         if self.kind == "soft":
             sign = "<=" if self.invert else ">"
-            return f"masks are soft grey {self.low:g}..{self.high:g}: {name} is {sign} {self.threshold:g}"
+            return f"masks are soft grey {self.low:g}..{self.high:g}: {name} is {sign} {self.threshold:g}{left_out}"
         value = self.low if self.invert else self.high
-        return f"masks are {self.low:g}/{self.high:g}: {name} is {value:g}"
+        return f"masks are {self.low:g}/{self.high:g}: {name} is {value:g}{left_out}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def read_mask(path: Path) -> RawMask:
             common = np.stack([ranked >> 32, ranked >> 16 & 0xFFFF, ranked & 0xFFFF], axis=1)
             raise DataError(
                 f"mask '{path}' is coloured: {_colour_list(common)}; expected grey values: "
-                "convert the colours to class indices 0, 1, 2, ... or to black and white"
+                "make a dataset of images and coloured labels with `roadseg prepare`"
             )
     elif pixels.shape[-1] != 1:
         raise DataError(f"mask '{path}' has {pixels.shape[-1]} bands, expected 1: export it with one")
@@ -132,29 +136,39 @@ def find_coding(
     names: Sequence[str] = (),
     indexed: bool = False,
     lossy: bool = False,
+    ignore: int = -1,
 ) -> MaskCoding:
     """The one coding of all masks of a set.
 
     Args:
         values: file name to its mask (H, W), or to the histogram of its values.
         invert: the class of interest is the dark one.
-        names: class names, when given; more than two mean class indices.
+        names: class names, when given; more than two mean class indices, and are by value.
         indexed: palette masks have been read by index.
         lossy: some are JPEG, whose few odd values are no classes.
+        ignore: the value of pixels without a label, of which the coding is not made; -1: none.
 
     Raises:
-        DataError: the values follow no coding (the files with the odd ones are named), or every mask is one constant.
+        DataError: the values follow no coding (the files with the odd ones are named), every mask is one constant, or
+            `ignore` is asked of JPEG masks.
         ConfigError: `invert` for class indices.
     """
     if not values:
         raise DataError("no masks: nothing to learn from")
     sets = {name: h if isinstance(h, Mapping) else histogram(h) for name, h in values.items()}
+    if ignore >= 0:
+        if lossy:
+            raise DataError("an ignored value in JPEG masks is smeared by compression: export the masks as PNG")
+        sets = {name: {v: n for v, n in h.items() if v != ignore} for name, h in sets.items()}
     found = sorted(set().union(*sets.values()))
+    if not found:
+        raise DataError(f"every mask is unlabelled: all {len(sets)} hold nothing but {ignore}, '{min(sets)}' for one")
     low, high = found[0], found[-1]
     if len(found) == 1:
         what = "empty" if high == 0 else "full"
+        beside = f" beside the ignored {ignore}" if ignore >= 0 else ""
         raise DataError(
-            f"every mask is {what}: all {len(sets)} hold the value {high:g} alone, '{min(sets)}' for one; "
+            f"every mask is {what}: all {len(sets)} hold the value {high:g} alone{beside}, '{min(sets)}' for one; "
             "draw or export them again"
         )
     if low < 0:
@@ -165,27 +179,38 @@ def find_coding(
             raise DataError("class indices in JPEG masks are smeared by compression: export the masks as PNG")
         if (names and high > len(names) - 1) or any(v % 1 for v in found):
             odd = [v for v in found if v > len(names) - 1 or v % 1]
-            raise _odd(sets, odd, f"expected class indices 0..{len(names) - 1}: {len(names)} classes are named")
+            hint = f"expected class indices 0..{len(names) - 1}: {len(names)} classes are named"
+            raise _odd(sets, odd, hint + _ignore_hint(odd, ignore))
         if invert:
             raise ConfigError("data.invert is for black and white masks: these hold class indices")
-        classes = tuple(range(max(int(high) + 1, len(names))))
-        return MaskCoding("index", 0.5, classes, indexed=indexed)
+        classes = tuple(v for v in range(max(int(high) + 1, len(names))) if v != ignore)
+        if len(classes) > IGNORED:
+            raise DataError(f"{len(classes)} classes: at most {IGNORED} can be told apart")
+        return MaskCoding("index", 0.5, classes, indexed=indexed, ignore=ignore)
 
     if len(found) == 2 and low == 0:
-        return MaskCoding("binary", high / 2, (0, 1), invert, indexed, low, high)
+        return MaskCoding("binary", high / 2, (0, 1), invert, indexed, low, high, ignore)
 
     middle = 0.5 if high <= 1 else 127 if high <= 255 else 32767  # of 1, 255, 65535
     if (lossy or len(found) >= MIN_SOFT) and low <= middle < high:
-        return MaskCoding("soft", middle, (0, 1), invert, indexed, low, high)
-    raise _no_coding(sets, found)
+        return MaskCoding("soft", middle, (0, 1), invert, indexed, low, high, ignore)
+    raise _no_coding(sets, found, ignore)
 
 
 def decode(mask: np.ndarray, coding: MaskCoding) -> np.ndarray:
-    """Class positions of a mask (H, W): uint8, 0/1 or 0..K-1."""
+    """Class positions of a mask (H, W): uint8, 0/1 or 0..K-1, `IGNORED` where it holds the value `coding.ignore`."""
     if coding.kind == "index":
-        return np.asarray(mask.astype(np.uint8))
-    above = mask > coding.threshold
-    return np.asarray((~above if coding.invert else above).astype(np.uint8))
+        positions = np.asarray(mask.astype(np.uint8))
+        if coding.classes[-1] >= len(coding.classes):  # a value is left out: the ones above it move down
+            table = np.full(256, IGNORED, np.uint8)
+            table[list(coding.classes)] = np.arange(len(coding.classes))
+            positions = table[positions]
+    else:
+        above = mask > coding.threshold
+        positions = np.asarray((~above if coding.invert else above).astype(np.uint8))
+    if coding.ignore >= 0:
+        positions[mask == coding.ignore] = IGNORED
+    return positions
 
 
 def _looks_like_index(found: Sequence[float]) -> bool:
@@ -196,9 +221,9 @@ def _looks_like_index(found: Sequence[float]) -> bool:
     return more_than_binary and len(found) * 4 >= found[-1] + 1
 
 
-def _no_coding(sets: Mapping[str, Histogram], found: Sequence[float]) -> DataError:
-    tall = {name for name, h in sets.items() if max(h) > MAX_INDEX}
-    small = {name for name, h in sets.items() if 0 < max(h) <= MAX_INDEX}
+def _no_coding(sets: Mapping[str, Histogram], found: Sequence[float], ignore: int) -> DataError:
+    tall = {name for name, h in sets.items() if h and max(h) > MAX_INDEX}
+    small = {name for name, h in sets.items() if h and 0 < max(h) <= MAX_INDEX}
     for_tall = sorted(set().union(*(sets[n] for n in tall)))
     for_small = sorted(set().union(*(sets[n] for n in small)))
     if tall and small and all(len(g) <= 2 for g in (for_tall, for_small)):
@@ -208,14 +233,24 @@ def _no_coding(sets: Mapping[str, Histogram], found: Sequence[float]) -> DataErr
         )
     small_values = [v for v in found if v <= MAX_INDEX]
     if len(found) < MIN_SOFT and len(small_values) >= 2 and len(small_values) < len(found):
-        hint = f"the others are {_list(small_values)}; there is no 'ignore' value: give those pixels a class"
-        return _odd(sets, [v for v in found if v > MAX_INDEX], hint)
+        odd = [v for v in found if v > MAX_INDEX]
+        hint = f"the others are {_list(small_values)}: give those pixels a class{_ignore_hint(odd, ignore)}"
+        return _odd(sets, odd, hint)
     usual = [v for v in found if 2 * sum(v in h for h in sets.values()) > len(sets)]
     if len(usual) == 2 and usual[0] == 0:
         rare = [v for v in found if v not in usual]
-        return _odd(sets, rare, f"expected {_list(usual)}, as in most masks: correct it or export it again")
+        hint = f"expected {_list(usual)}, as in most masks: correct it or export it again"
+        return _odd(sets, rare, hint + _ignore_hint(rare, ignore))
     hint = "expected 0/1, 0/255, soft grey 0..255 or class indices 0, 1, 2, ...: convert them, or name the classes"
+    if ignore < 0 and len(found) == 3:
+        hint += "; a value that marks unlabelled pixels can be left out with data.ignore"
     return _odd(sets, [v for v in found if v != 0], hint)
+
+
+def _ignore_hint(odd: Sequence[float], ignore: int) -> str:
+    if ignore >= 0 or len(odd) != 1 or odd[0] % 1 or not 0 <= odd[0] <= 255:
+        return ""
+    return f", or leave them out, if they are unlabelled, with data.ignore = {odd[0]:g}"
 
 
 def _odd(sets: Mapping[str, Histogram], odd: Sequence[float], hint: str) -> DataError:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..imagery.dataset import Sample
+from ..imagery.masks import IGNORED
 from ..imagery.resample import resample, resample_mask
 from ..imagery.store import PixelStore
-from .augment import Perturbation
+from .augment import Labelled, Perturbation
 
 __all__ = ["TrainingBatches", "prefetch", "rescale"]
 
 T = TypeVar("T")
+Weigh = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
 
 
 def _scaled(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
@@ -27,49 +29,84 @@ def _scaled(shape: tuple[int, ...], scale: float) -> tuple[int, int]:
 
 
 def rescale(sample: Sample, scale: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image (H, W, C) and mask (H, W) of a sample resampled by `scale`; masks take the nearest pixel, never a blend."""
+    """Image (H, W, C) and mask (H, W) of a sample resampled by `scale`; masks take the nearest pixel, never a blend.
+
+    What the sample says is no data is `IGNORED` in the mask.
+    """
+    mask = sample.mask
+    if sample.valid is not None and not sample.valid.all():
+        mask = np.where(sample.valid, mask, np.uint8(IGNORED))
     if scale == 1:
-        return sample.image, sample.mask
-    height, width = _scaled(sample.mask.shape, scale)
-    return resample(sample.image, height, width), resample_mask(sample.mask, height, width)
+        return sample.image, mask
+    height, width = _scaled(mask.shape, scale)
+    return resample(sample.image, height, width), resample_mask(mask, height, width)
 
 
 def _rescaled(
     samples: Sequence[Sample], scale: float, store: PixelStore | None
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    if scale == 1 or store is None:
+    """`rescale` of each sample; what it makes anew goes to the store."""
+    if store is None:
         return [rescale(s, scale) for s in samples]
-    size = sum(math.prod(_scaled(s.mask.shape, scale)) * (s.image.shape[2] + 1) for s in samples)
-    kept: Any = store.keep((rescale(s, scale) for s in samples), size)
-    return list(kept)
+    resampled = scale != 1  # else the images are what they were
+    made = [resampled or (s.valid is not None and not s.valid.all()) for s in samples]
+    fresh = [s for s, new in zip(samples, made, strict=True) if new]
+
+    def rows() -> Iterator[tuple[NDArray[Any] | None, ...]]:
+        for image, mask in (rescale(s, scale) for s in fresh):
+            yield (image if resampled else None), mask
+
+    size = sum(math.prod(_scaled(s.mask.shape, scale)) * (1 + resampled * s.image.shape[2]) for s in fresh)
+    kept: Any = iter(store.keep(rows(), size) if fresh else ())
+    pairs = []
+    for sample, new in zip(samples, made, strict=True):
+        image, mask = next(kept) if new else (None, sample.mask)
+        pairs.append((sample.image if image is None else image, mask))
+    return pairs
+
+
+def _weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore | None) -> list[NDArray[np.float16]]:
+    """The pixel weights of each mask; half precision keeps three digits of them in half the memory."""
+    rows = ((np.asarray(weigh(mask), np.float16),) for mask in masks)
+    kept: Any = rows if store is None else store.keep(rows, 2 * sum(mask.size for mask in masks))
+    return [weights for (weights,) in kept]
 
 
 class TrainingBatches:
     """Random crops of the training images in an endless, reproducible order.
 
     Every image comes as often as its area asks for, in a new random order each round. Batch `step` depends on the seed
-    and `step` alone: a resumed run goes on with the very batches it would have had.
+    and `step` alone: a resumed run goes on with the very batches it would have had. Crops of other images that
+    `perturb.cutmix` and `perturb.copy_paste` take parts of are drawn by area too.
 
     Args:
-        samples: training images and masks, in memory or mapped.
+        samples: training images and masks, in memory or mapped; where `valid` is False, the crops' masks are `IGNORED`.
         config: `data.scale`, `perturb`, `train.crop`, `train.batch`, `train.seed`.
         classes: number of classes; masks of more than two are sampled by nearest pixel.
-        store: takes the resampled images where `data.scale` is not 1; memory when None.
+        store: takes what is made of the samples once (resampled images, pixel weights); memory when None.
+        weigh: mask (H, W) uint8 -> weights (H, W) of its pixels in the loss, at most 65504; called once an image, after
+            it is resampled.
 
     Raises:
         OutputError: the store's folder cannot be written, or the disk is full.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], config: Config, classes: int = 2, store: PixelStore | None = None
+        self,
+        samples: Sequence[Sample],
+        config: Config,
+        classes: int = 2,
+        store: PixelStore | None = None,
+        weigh: Weigh | None = None,
     ) -> None:
         self.pairs = _rescaled(samples, config.data.scale, store)
+        self.weights = None if weigh is None else _weighed([mask for _, mask in self.pairs], weigh, store)
         self.batch = config.train.batch
         self.seed = config.train.seed
-        self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2)
+        self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2, last=classes - 1)
         area = config.train.crop**2
-        times = [max(1, round(mask.size / area)) for _, mask in self.pairs]
-        self.round = np.repeat(np.arange(len(self.pairs)), times)
+        self.times = np.array([max(1, round(mask.size / area)) for _, mask in self.pairs])
+        self.round = np.repeat(np.arange(len(self.pairs)), self.times)
         self.order = lru_cache(maxsize=4)(self._draw_order)  # threads are in one or two rounds at a time
         # Steps that show about as many pixels as the training images have: one epoch.
         self.steps_per_epoch = max(1, math.ceil(sum(mask.size for _, mask in self.pairs) / (area * self.batch)))
@@ -77,16 +114,36 @@ class TrainingBatches:
     def _draw_order(self, turn: int) -> NDArray[np.int_]:
         return np.random.default_rng([self.seed, 1, turn]).permutation(self.round)
 
-    def crop(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _labelled(self, index: int) -> Labelled:
+        return Labelled(*self.pairs[index], None if self.weights is None else self.weights[index])
+
+    def _other_than(self, index: int, rng: np.random.Generator) -> Labelled:
+        """Another image, as likely as its area asks for; the same one where there is no other."""
+        rest = len(self.round) - int(self.times[index])
+        if not rest:
+            return self._labelled(index)
+        place = int(rng.integers(rest))
+        if place >= np.searchsorted(self.round, index):  # `round` is sorted: step over the image's own places
+            place += int(self.times[index])
+        return self._labelled(int(self.round[place]))
+
+    def crop(self, position: int) -> Labelled:
         """The crop at one position of the endless order."""
         turn, place = divmod(position, len(self.round))
-        image, mask = self.pairs[int(self.order(turn)[place])]
-        return self.perturbation(image, mask, np.random.default_rng([self.seed, 2, position]))
+        index = int(self.order(turn)[place])
+        rng = np.random.default_rng([self.seed, 2, position])
+        return self.perturbation.labelled(self._labelled(index), rng, lambda chosen: self._other_than(index, chosen))
 
-    def __call__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Batch number `step`: images (N, crop, crop, C) uint8 and truth (N, crop, crop, 1) uint8."""
+    def __call__(self, step: int) -> tuple[NDArray[Any], ...]:
+        """Batch number `step`: images (N, crop, crop, C) uint8, truth (N, crop, crop, 1) uint8.
+
+        With `weigh` a third one: weights (N, crop, crop) float32.
+        """
         crops = [self.crop(step * self.batch + k) for k in range(self.batch)]
-        return np.stack([c[0] for c in crops]), np.stack([c[1] for c in crops])[..., None]
+        images, truth = np.stack([c.image for c in crops]), np.stack([c.mask for c in crops])[..., None]
+        if self.weights is None:
+            return images, truth
+        return images, truth, np.stack([c.weights for c in crops if c.weights is not None])
 
 
 def prefetch(make: Callable[[int], T], start: int, stop: int, ahead: int = 4, workers: int = 2) -> Iterator[T]:

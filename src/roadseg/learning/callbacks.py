@@ -59,8 +59,9 @@ class Validation(keras.callbacks.Callback):
         self.results = self.run()
         if logs is None or not self.results:
             return
-        pixels = np.array([r.sample.mask.size for r in self.results], float)
-        logs["val_loss"] = float(np.average([r.loss for r in self.results], weights=pixels))
+        pixels = np.array([r.labelled for r in self.results], float)
+        if pixels.any():
+            logs["val_loss"] = float(np.average([r.loss for r in self.results], weights=pixels))
         scores = Scores.pool((r.scores for r in self.results), self.classes).to_dict()
         logs.update({f"val_{key}": scores[key] for key in SCORES if scores[key] is not None})
 

@@ -2,13 +2,15 @@
 
 Truth is `(N, H, W, 1)` class positions, predictions `(N, H, W, K)` probabilities. Binary scores (K = 1) are the
 road's; with several classes the best class is taken, accuracy is over all pixels and the other scores are means over
-the classes that occur.
+the classes that occur. Unlabelled pixels (truth 255) are left out.
 """
 
 from typing import Any
 
 import keras
 from keras import ops
+
+from .labelled import labelled, patch_sums
 
 __all__ = ["PatchAccuracy", "PatchF1", "PixelAccuracy", "PixelF1", "PixelIoU", "PixelPrecision", "PixelRecall"]
 
@@ -28,7 +30,8 @@ class _Confusion(keras.metrics.Metric):
         self.matrix = self.add_weight(shape=(classes, classes), initializer="zeros", dtype="float32", name="matrix")
 
     def _labels(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        truth = ops.cast(ops.squeeze(y_true, -1), "int32")
+        """Class positions, true and found; -1 as truth is not counted."""
+        truth = ops.where(labelled(y_true) > 0, ops.cast(ops.squeeze(y_true, -1), "int32"), -1)
         if y_pred.shape[-1] == 1:
             return truth, ops.cast(ops.squeeze(y_pred, -1) > self.threshold, "int32")
         return truth, ops.cast(ops.argmax(y_pred, axis=-1), "int32")
@@ -109,7 +112,7 @@ class PixelRecall(_Confusion):
 class _Patches(_Confusion):
     """The contest's rule: a patch is road when the mean of its binary mask is strictly above `patch_threshold`.
 
-    H and W must be multiples of `patch` (crops are; whole images of other sizes are scored in `roadseg.scores`).
+    Means are over the labelled pixels that exist; a patch without any is left out.
     """
 
     def __init__(
@@ -126,13 +129,14 @@ class _Patches(_Confusion):
         self.patch = patch
 
     def _labels(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-        def road(mask: Any) -> Any:
-            share = ops.average_pool(
-                ops.cast(mask, "float32"), self.patch, strides=self.patch, data_format="channels_last"
-            )
-            return ops.cast(ops.squeeze(share, -1) > self.patch_threshold, "int32")
+        counts = labelled(y_true)
+        pixels = patch_sums(counts, self.patch)
 
-        return road(y_true), road(y_pred > self.threshold)
+        def road(mask: Any) -> Any:
+            share = patch_sums(ops.cast(ops.squeeze(mask, -1), "float32") * counts, self.patch)
+            return ops.cast(share / ops.maximum(pixels, 1.0) > self.patch_threshold, "int32")
+
+        return ops.where(pixels > 0, road(y_true == 1), -1), road(y_pred > self.threshold)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_threshold": self.patch_threshold, "patch": self.patch}

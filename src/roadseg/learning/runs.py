@@ -37,6 +37,7 @@ class ModelInfo:
         patch_threshold: a 16x16 patch is road when its mask's mean is strictly above it.
         invert: the class of interest is the dark one in the masks.
         multiple: height and width that the network takes are multiples of it.
+        ignore: mask value of unlabelled pixels in the training set; -1: none.
         trained_on: content hashes of the training images.
         hash: of the model file, first 16 hex digits of sha256. Not stored; read from the file.
     """
@@ -50,6 +51,7 @@ class ModelInfo:
     patch_threshold: float = 0.25
     multiple: int = 16
     invert: bool = False
+    ignore: int = -1
     trained_on: tuple[str, ...] = field(default=(), repr=False)
     hash: str = ""
 
@@ -139,7 +141,15 @@ def load_model(path: Path) -> Any:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its layers do
         first = str(error).strip().splitlines()
-        raise ModelError(f"'{path}' cannot be loaded as a Keras model: {first[0] if first else error!r}") from error
+        hint = ""
+        if "locate class" in str(error):  # a network of one's own with layers of its own
+            hint = (
+                " Roadseg imports no code that a model asks for: import the module that defines and registers the "
+                "layer (keras.saving.register_keras_serializable) yourself, in Python, before you load the model"
+            )
+        raise ModelError(
+            f"'{path}' cannot be loaded as a Keras model: {first[0] if first else error!r}{hint}"
+        ) from error
 
 
 @dataclass(frozen=True)

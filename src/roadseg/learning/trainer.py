@@ -19,7 +19,7 @@ from ..imagery.store import PixelStore, memory_bytes
 from ..machine import cores
 from .batches import TrainingBatches, prefetch
 from .devices import one_device
-from .plan import Plan, check_batch, check_crop, class_shares, pixel_statistics
+from .plan import Plan, check_batch, check_crop, class_shares, pixel_statistics, settle
 from .runs import ModelInfo, RunFolder, save_model
 from .transfer import take_weights
 
@@ -56,10 +56,11 @@ class Trainer:
 
     def _found(self, config: Config) -> Config:
         """The configuration with what the data says written in."""
+        config, _ = settle(config, self.dataset, self.split.train)
         data = msgspec.structs.replace(
             config.data,
             bands=self.dataset.bands,
-            classes=list(self.dataset.classes),
+            classes=self.dataset.class_setting,
             value_range=list(self.dataset.value_range or ()),
         )
         check_crop(config)
@@ -71,9 +72,9 @@ class Trainer:
     def build(self, init: Path | None = None) -> None:
         """Network, batches, loss; the arithmetic is chosen by a probe when the configuration leaves it open."""
         keras = load_keras()
-        from ..networks import build_network
+        from ..networks import build_network, supervised
         from .feed import Feed
-        from .losses import build_loss
+        from .losses import build_loss, pixel_weights
 
         config = self.config
         keras.utils.set_random_seed(config.train.seed)
@@ -99,14 +100,23 @@ class Trainer:
         keras.config.set_dtype_policy(precision)
         try:
             self.model = build_network(
-                config.network, bands=self.dataset.bands, classes=self.classes, mean=mean, std=std
+                config.network,
+                bands=self.dataset.bands,
+                classes=self.classes,
+                mean=mean,
+                std=std,
+                fetch=not self.folder.checkpoint.is_file(),  # a resumed run has weights of its own
             )
+            if init is not None:
+                print(take_weights(self.model, init, self.dataset.classes).lines(init), flush=True)
+            if config.network.deep_supervision:
+                self.model = supervised(self.model)
         finally:
             keras.config.set_dtype_policy(before)
-        if init is not None:
-            print("start: {} of {} weights from {}".format(*take_weights(self.model, init), init), flush=True)
         self.loss = build_loss(config.loss, shares)
-        self.batches = TrainingBatches(self.train_samples, config, self.classes, self.store)
+        self.batches = TrainingBatches(
+            self.train_samples, config, self.classes, self.store, weigh=pixel_weights(config.loss)
+        )
         if self.store.mapped:
             print(
                 f"{self.store.mapped / 2**30:.2g} GB of decoded images in a file in '{self.store.folder}'", flush=True
@@ -119,14 +129,23 @@ class Trainer:
         """Make the model ready to train for `steps`; a second call changes their number alone, and compiles nothing."""
         from .metrics import PixelF1
         from .optimizers import build_optimizer, set_run_steps
+        from .supervision import FirstAnswer, SupervisedLoss
 
         if self.model.compiled:
             set_run_steps(self.model.optimizer, steps)
             return
+        loss = self.loss
+        metric: Any = PixelF1(classes=self.classes, threshold=self.config.predict.threshold, name="pixel_f1")
+        channels = 1 if self.classes == 2 else self.classes
+        further = self.model.output.shape[-1] // channels - 1  # answers of deep supervision
+        if further:
+            weight = self.config.network.deep_supervision
+            loss = SupervisedLoss(loss, channels, [1.0, *(weight * 0.5**k for k in range(further))])
+            metric = FirstAnswer(metric, channels)
         self.model.compile(
             optimizer=build_optimizer(self.config.train, steps),
-            loss=self.loss,
-            metrics=[PixelF1(classes=self.classes, threshold=self.config.predict.threshold, name="pixel_f1")],
+            loss=loss,
+            metrics=[metric],
             # TensorFlow's own kernels (oneDNN) beat XLA's on a CPU; JAX is always compiled
             jit_compile=False if self.keras.config.backend() == "tensorflow" else "auto",
         )
@@ -194,10 +213,11 @@ class Trainer:
             patch_threshold=self.config.predict.patch_threshold,
             multiple=self.config.network.multiple,
             invert=self.config.data.invert,
+            ignore=self.dataset.coding.ignore,
             trained_on=tuple(s.hash for s in self.train_samples),
         )
 
-    def _stream(self, start: int, stop: int) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    def _stream(self, start: int, stop: int) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
         workers = min(MAX_WORKERS, cores())
         return prefetch(self.feed, start, stop, ahead=2 * workers, workers=workers)
 

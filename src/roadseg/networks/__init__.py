@@ -1,18 +1,35 @@
 """Networks: ordinary Keras models by name, and the plain copy that is saved."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from ..config import NetworkConfig
-from ..errors import ConfigError
-from .normalization import FastBatchNormalization
+from ..network_names import check_network, is_file, is_function
+from .encoders import encoder_unet
+from .normalization import FastBatchNormalization, StandardizedConv2D
+from .own import from_file, from_function
+from .plain import plain_copy, plain_weights
+from .supervision import supervised
 from .unet import unet
 
-__all__ = ["NETWORKS", "FastBatchNormalization", "build_network", "plain_copy", "plain_weights", "unet"]
+__all__ = [
+    "NETWORKS",
+    "FastBatchNormalization",
+    "StandardizedConv2D",
+    "build_network",
+    "encoder_unet",
+    "plain_copy",
+    "plain_weights",
+    "supervised",
+    "unet",
+]
 
 NETWORKS: dict[str, Callable[..., keras.Model]] = {"unet": unet}
+# What `build_network` itself reads, or training; the rest are the networks' own arguments.
+CHOICES = ("name", "encoder", "encoder_weights", "options", "multiple_of", "deep_supervision")
 
 
 def build_network(
@@ -22,41 +39,38 @@ def build_network(
     classes: int = 2,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    fetch: bool = True,
 ) -> keras.Model:
-    """The network that `config` describes, with fresh weights; see `unet` for what goes in and out.
+    """The network that `config` describes, with fresh weights unless it names some; see `unet` for its ins and outs.
+
+    `config.deep_supervision` is training's matter: see `supervised`.
+
+    Args:
+        fetch: False: ImageNet weights are left out; the network is to get others.
 
     Raises:
-        ConfigError: no network, activation or initializer of that name.
+        ConfigError: no network, encoder, activation or initializer of that name, or one of one's own that is none.
+        ModelError: a `.keras` file that is none.
+        BackendError: ImageNet weights that can neither be found nor fetched.
     """
-    if config.name not in NETWORKS:
-        raise ConfigError(f"network.name = '{config.name}': known are {', '.join(NETWORKS)}")
-    options = {key: getattr(config, key) for key in config.__struct_fields__ if key != "name"}
-    return NETWORKS[config.name](bands=bands, classes=classes, mean=mean, std=std, **options)
-
-
-def plain_copy(model: keras.Model, dtype: str | None = None) -> keras.Model:
-    """The same network with the same weights as plain Keras layers, computing in `dtype` ("float32" when None).
-
-    What is saved must load in anybody's Keras: no layer of ours, and no mixed precision that the reader has not chosen.
-    In a model that computes in `dtype` already, the layers kept at another precision (the output) stay at it.
-    """
-    policy = dtype or "float32"
-    kept = policy != "float32" and any(layer.dtype_policy.name == policy for layer in model.layers)
-
-    def clone(layer: Any) -> Any:
-        config = layer.get_config()
-        if not kept:
-            config["dtype"] = policy
-        kind = keras.layers.BatchNormalization if isinstance(layer, FastBatchNormalization) else type(layer)
-        return kind.from_config(config)
-
-    bare = keras.Model(model.input, model.output, name=model.name)  # without the optimiser, which would be cloned too
-    copy = keras.models.clone_model(bare, clone_function=clone)
-    copy.set_weights([keras.ops.convert_to_numpy(w) for w in plain_weights(model)])
-    return copy
-
-
-def plain_weights(model: keras.Model) -> list[Any]:
-    """The weight variables that `plain_copy(model)` has too, in its order: all but the layers' own counters."""
-    counters = {id(layer.updates) for layer in model.layers if isinstance(layer, FastBatchNormalization)}
-    return [weight for weight in model.weights if id(weight) not in counters]
+    check_network(config)
+    if is_function(config.name):
+        return from_function(
+            config.name,
+            bands=bands,
+            classes=classes,
+            mean=mean,
+            std=std,
+            options=config.options,
+            multiple=config.multiple,
+        )
+    if is_file(config.name):
+        policy = keras.config.dtype_policy().name
+        return from_file(Path(config.name), bands=bands, classes=classes, multiple=config.multiple, policy=policy)
+    options: dict[str, Any] = {key: getattr(config, key) for key in config.__struct_fields__ if key not in CHOICES}
+    options |= {"bands": bands, "classes": classes, "mean": mean, "std": std}
+    if config.encoder:
+        del options["stem"]
+        weights = config.encoder_weights
+        return encoder_unet(encoder=config.encoder, encoder_weights=weights, fetch=fetch, **options)
+    return NETWORKS[config.name](**options)

@@ -1,11 +1,15 @@
-"""Batch normalisation that trains fast on TensorFlow's CPU, with statistics that warm up as the averaged weights do."""
+"""Layers of our own that normalise in training, and are saved as plain ones: of the batch, and of the kernels."""
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-__all__ = ["FastBatchNormalization"]
+__all__ = ["FastBatchNormalization", "StandardizedConv2D"]
+
+EPSILON = 1e-4  # of the squared norm of a kernel: one that is constant stays finite
 
 
 def _torch_batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
@@ -64,3 +68,61 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
         self.moving_variance.assign(self.moving_variance + follow * (variance - self.moving_variance))
         self.updates.assign(t + 1)
         return y
+
+
+@keras.saving.register_keras_serializable(package="roadseg")
+class StandardizedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose kernels are standardised in each step: a network of it needs no normalisation.
+
+    Scaled weight standardisation (Brock, De and Smith 2021, arXiv:2101.08692): of each output channel's kernel the mean
+    is taken away and its norm made 1, times a learnt gain, so that inputs of variance 1 give outputs of variance 1.
+    `roadseg.networks.plain_copy` puts in its place the plain layer with the kernel that it computes with.
+
+    Args:
+        scale: float. What brings the inputs to variance 1; multiplied into the kernel. After relu 1.71.
+        gain_initializer: of the gain, one number a channel.
+        The others are those of `keras.layers.Conv2D`.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        *others: Any,
+        scale: float = 1.0,
+        gain_initializer: Any = "ones",
+        **options: Any,
+    ) -> None:
+        super().__init__(filters, kernel_size, *others, **options)
+        self.scale = scale
+        self.gain_initializer = keras.initializers.get(gain_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        # "gamma" as in normalisations: weight decay spares it by this name
+        self.gain = self.add_weight(shape=(self.filters,), initializer=self.gain_initializer, name="gamma")
+
+    def standardized(self, kernel: Any, gain: Any) -> Any:
+        """The kernel it computes with: (h, w, in, out) and (out,) float32 -> (h, w, in, out) float32."""
+        kernel, gain = ops.cast(kernel, "float32"), ops.cast(gain, "float32")
+        fan_in = math.prod(kernel.shape[:-1])
+        mean, variance = ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
+        return (kernel - mean) * (self.scale * gain * ops.rsqrt(ops.maximum(fan_in * variance, EPSILON)))
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        kernel = ops.cast(self.standardized(kernel, self.gain), self.compute_dtype)
+        return super().convolution_op(inputs, kernel)
+
+    def take_plain(self, kernel: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None) -> None:
+        """Take the weights of a plain layer that was made from one of these: it then computes the same."""
+        fan_in = math.prod(kernel.shape[:-1])
+        norm = np.sqrt(fan_in * np.var(kernel, axis=(0, 1, 2)))
+        self.kernel.assign(np.where(norm > 0, kernel, ops.convert_to_numpy(self.kernel)))
+        norm_here = np.maximum(norm**2, EPSILON) ** 0.5  # as `standardized` divides
+        self.gain.assign(np.where(norm > 0, norm_here / self.scale, 0.0))
+        if bias is not None:
+            self.bias.assign(bias)
+
+    def get_config(self) -> dict[str, Any]:
+        gain = keras.initializers.serialize(self.gain_initializer)
+        return {**super().get_config(), "scale": self.scale, "gain_initializer": gain}

@@ -1,0 +1,1 @@
+"""Raw images and raw labels made into a dataset folder."""
