@@ -21,7 +21,7 @@ demo: $(VENV)/installed
 
 # The whole suite on TensorFlow, the small battery again on JAX, and on PyTorch where it is installed.
 test: $(VENV)/installed-dev lint
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n 2 --dist loadfile
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m battery
 	if $(BIN)/python -c 'import torch' 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest -m battery; \
 	else echo 'PyTorch is not installed here: its battery is not run'; fi

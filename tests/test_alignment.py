@@ -37,7 +37,8 @@ def test_the_shift_of_a_set_is_found(drawn: list[tuple[np.ndarray, np.ndarray]],
     shift = pooled_shift(shift_surface(*displaced(image, mask, dx, dy)) for image, mask in drawn)
     assert near(shift, dx, dy), shift
     assert shift.images == len(drawn) and shift.confidence > 0.3
-    assert shift.suspicious == (shift.distance >= 3)
+    if shift.distance < 3 or shift.distance >= 6:  # between them it depends on how much better the labels would fit
+        assert shift.suspicious == (shift.distance >= 6)
     assert shift.gain >= 0
 
 

@@ -144,7 +144,7 @@ def test_coloured_masks_are_refused_with_their_colours(tmp_path: Path) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[0, 0] = (255, 0, 128)
     Image.fromarray(pixels).save(tmp_path / "c.png")
-    with pytest.raises(DataError, match=r"c\.png' is coloured: \(0, 0, 0\), \(255, 0, 128\).*convert"):
+    with pytest.raises(DataError, match=r"c\.png' is coloured: \(0, 0, 0\), \(255, 0, 128\).*roadseg prepare"):
         read_mask(tmp_path / "c.png")
 
 
