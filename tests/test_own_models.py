@@ -102,7 +102,7 @@ class NoConfig(layers.Layer):
     def call(self, x):
         return self.inner(x)
     def get_config(self):
-        raise NotImplementedError("none here")
+        raise TypeError("none here")
 
 def no_config(bands, classes, mean, std):
     inputs = keras.Input((None, None, bands), dtype="uint8")

@@ -14,8 +14,9 @@ from ..config import DataConfig
 from ..errors import ConfigError, DataError, RoadsegWarning
 from .described import IGNORED, Description, describe, names_by_value
 from .layouts import Pair, find_pairs
-from .masks import MAX_INDEX, MIN_SOFT, MaskCoding, decode, find_coding, histogram, read_mask
+from .masks import MaskCoding, class_names, decode, find_coding, histogram, palettes_are_indices, read_mask
 from .pixels import content_hash, to_bands, to_uint8
+from .problems import report_problems
 from .raster import ground_resolution, read_picture
 from .store import PixelStore
 
@@ -23,7 +24,6 @@ __all__ = ["Dataset", "Sample", "open_dataset", "open_image"]
 
 PERCENTILES = (0.5, 99.5)  # of the pixel values that become 0 and 255, where images are not 8-bit
 SAMPLED = 20_000  # pixel values per image that the percentiles are taken from
-LISTED = 10  # problems named in one error
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,10 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
             problems.append(f"{text}: export all with {bands}, or set data.bands")
         else:
             good.append(item)
-    _report(root, problems, skip_bad, len(good))
+    report_problems(f"dataset '{root}' has", problems, skip_bad, len(good))
 
     coding = _coding(good, said, config.invert)
-    classes = _class_names(coding, said.names)
+    classes = class_names(coding, said.names)
     shares, unlabelled = _shares(good, coding, len(classes))
     value_range = given_range
     if value_range is None and dtype != np.uint8:
@@ -293,39 +293,15 @@ def _common_bands(checked: list[_Checked], config: DataConfig) -> int:
     return 3 if set(found) == {1, 3} else found.most_common(1)[0][0]
 
 
-def _report(root: Path, problems: list[str], skip_bad: bool, good: int) -> None:
-    """Raise all problems as one error, or warn of each."""
-    if problems and not (skip_bad and good):
-        listed = "\n".join(f"  - {text}" for text in problems[:LISTED])
-        more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        hint = "nothing is left without them" if not good else "mend them, or leave them out with --skip-bad"
-        plural = "s" if len(problems) > 1 else ""
-        raise DataError(f"dataset '{root}' has {len(problems)} problem{plural} ({hint}):\n{listed}{more}")
-    for text in problems:
-        warnings.warn(f"left out: {text}", RoadsegWarning, stacklevel=3)
-
-
 def _coding(good: list[_Checked], said: Description, invert: bool) -> MaskCoding:
-    """The set's coding; decides whether palette masks count by colour or by index."""
-    palettes = [c.colours for c in good if len(c.colours)]
-    indexed = False
-    if palettes:
-        colours = np.unique(np.concatenate(palettes), axis=0)
-        coloured = bool((colours.max(axis=1) != colours.min(axis=1)).any())
-        highest = max((v for c in good if len(c.colours) for v in c.counts if v != said.ignore), default=0)
-        indexed = coloured or (2 < len(colours) < MIN_SOFT and highest <= MAX_INDEX)
+    """The set's coding."""
+    indexed = palettes_are_indices(((c.colours, c.counts) for c in good), said.ignore)
     jpeg = sum(c.pair.mask.suffix.lower() in (".jpg", ".jpeg") for c in good)
     if jpeg:
         text = f"{jpeg} masks are JPEG: compression smears their edges; export them as PNG if you can"
         warnings.warn(text, RoadsegWarning, stacklevel=3)
     counts = {str(c.pair.mask): c.counts if indexed else c.greys for c in good}
     return find_coding(counts, invert, names=said.names, indexed=indexed, lossy=jpeg > 0, ignore=said.ignore)
-
-
-def _class_names(coding: MaskCoding, names: tuple[str, ...]) -> tuple[str, ...]:
-    if coding.kind == "index":
-        return tuple((names[v] if v < len(names) else "") or f"class {v}" for v in coding.classes)
-    return tuple(name or f"class {k}" for k, name in enumerate(names)) or ("background", "road")
 
 
 def _shares(good: list[_Checked], coding: MaskCoding, classes: int) -> tuple[tuple[float, ...], float]:

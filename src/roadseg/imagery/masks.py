@@ -4,7 +4,7 @@ Never file by file: an all-background tile of a 0/255 set and one of a class-ind
 read as 0/255 is black. One value may stand for pixels without a label (`data.ignore`): it is none of the coding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,18 @@ from ..errors import ConfigError, DataError
 from .described import IGNORED
 from .raster import read_picture
 
-__all__ = ["IGNORED", "Histogram", "MaskCoding", "RawMask", "decode", "find_coding", "histogram", "read_mask"]
+__all__ = [
+    "IGNORED",
+    "Histogram",
+    "MaskCoding",
+    "RawMask",
+    "class_names",
+    "decode",
+    "find_coding",
+    "histogram",
+    "palettes_are_indices",
+    "read_mask",
+]
 
 Histogram = Mapping[float, int]  # value: number of pixels
 
@@ -195,6 +206,29 @@ def find_coding(
     if (lossy or len(found) >= MIN_SOFT) and low <= middle < high:
         return MaskCoding("soft", middle, (0, 1), invert, indexed, low, high, ignore)
     raise _no_coding(sets, found, ignore)
+
+
+def palettes_are_indices(masks: Iterable[tuple[np.ndarray, Histogram]], ignore: int = -1) -> bool:
+    """Whether palette masks are read by index, not by the grey of their colours.
+
+    Args:
+        masks: of each mask the colours (N, 3) of its palette, none without one, and the histogram of its values.
+        ignore: the value of unlabelled pixels; -1: none.
+    """
+    found = [(colours, counts) for colours, counts in masks if len(colours)]
+    if not found:
+        return False
+    colours = np.unique(np.concatenate([c for c, _ in found]), axis=0)
+    coloured = bool((colours.max(axis=1) != colours.min(axis=1)).any())
+    highest = max((v for _, counts in found for v in counts if v != ignore), default=0)
+    return coloured or (2 < len(colours) < MIN_SOFT and highest <= MAX_INDEX)
+
+
+def class_names(coding: MaskCoding, names: Sequence[str]) -> tuple[str, ...]:
+    """Names by class position; `names` are by mask value where masks hold class indices, "" where there is none."""
+    if coding.kind == "index":
+        return tuple((names[v] if v < len(names) else "") or f"class {v}" for v in coding.classes)
+    return tuple(name or f"class {k}" for k, name in enumerate(names)) or ("background", "road")
 
 
 def decode(mask: np.ndarray, coding: MaskCoding) -> np.ndarray:

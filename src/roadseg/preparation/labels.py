@@ -17,13 +17,13 @@ from ..errors import ConfigError, DataError, RoadsegWarning
 from ..imagery.described import is_unlabelled
 from ..imagery.masks import (
     IGNORED,
-    MAX_INDEX,
-    MIN_SOFT,
     MaskCoding,
     RawMask,
+    class_names,
     decode,
     find_coding,
     histogram,
+    palettes_are_indices,
     read_mask,
 )
 from ..imagery.raster import read_picture
@@ -107,9 +107,7 @@ class GreyLabels:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names by position."""
-        if self.coding.kind == "index":
-            return tuple((self.names[v] if v < len(self.names) else "") or f"class {v}" for v in self.coding.classes)
-        return self.names or ("background", "road")
+        return class_names(self.coding, self.names)
 
     @property
     def rule(self) -> str:
@@ -123,21 +121,16 @@ class GreyLabels:
         except DataError as error:
             if "is coloured" not in str(error):
                 raise
-            text = f"{error}, or say which colours mean what with --preset web-map or --colors road=#ffffff~12"
-            raise DataError(text) from error
+            colours = str(error).rpartition(": ")[0]  # the advice of a reader that knows no palette is cut off
+            advice = "say which colours mean what with --preset web-map or --colors road=#ffffff~12"
+            raise DataError(f"{colours}: {advice}") from error
         counts = histogram(raw.values if raw.valid is None else raw.values[raw.valid])
         greys = counts if raw.palette is None else histogram(raw.read_as(indexed=False))
         return Look(path, raw.values.shape, (counts, greys, raw.colours(), raw.valid is not None))
 
     def settle(self, looks: Sequence[Look]) -> None:
         """Find the one coding of the set."""
-        palettes = [colours for look in looks if len(colours := look.found[2])]
-        indexed = False
-        if palettes:
-            colours = np.unique(np.concatenate(palettes), axis=0)
-            coloured = bool((colours.max(axis=1) != colours.min(axis=1)).any())
-            highest = max((v for k in looks if len(k.found[2]) for v in k.found[0] if v != self.ignore), default=0)
-            indexed = coloured or (2 < len(colours) < MIN_SOFT and highest <= MAX_INDEX)
+        indexed = palettes_are_indices(((look.found[2], look.found[0]) for look in looks), self.ignore)
         counts = {str(look.path): look.found[0 if indexed else 1] for look in looks}
         values = sorted(set().union(*counts.values()))
         rest = [v for v in values if v != self.ignore]

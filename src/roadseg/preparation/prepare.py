@@ -16,13 +16,14 @@ from ..imagery.alignment import pooled_shift, shift_surface
 from ..imagery.layouts import Pair
 from ..imagery.masks import IGNORED
 from ..imagery.pixels import to_uint8
+from ..imagery.problems import report_problems
 from ..imagery.raster import Picture, ground_resolution, read_picture
 from .cutting import Resize, Tile, resize_labels, resize_picture, tiles
 from .folder import ABOUT, SHEET, check_out, filled_aside
 from .labels import ColouredLabels, GreyLabels, Labels, Look
 from .pairing import pair_up
 from .palette import read_palette
-from .report import LISTED, Job, Prepared, Tally, about_it, described, in_words
+from .report import Job, Prepared, Tally, about_it, described, in_words
 from .sheet import Shown, draw_sheet
 from .writing import part_of, part_suffix, place_of, write_labels, write_part
 
@@ -121,7 +122,7 @@ def prepare(
             good.append(found)
         except DataError as error:
             problems.append(str(error))
-    _report(images, problems, skip_bad, len(good))
+    report_problems(f"'{images}' and its labels have", problems, skip_bad, len(good))
     kind.settle(looks)
 
     tally, surfaces = Tally(), []
@@ -202,18 +203,6 @@ def _look(pair: Pair, job: Job) -> Look:
         resized = " when resized" if job.resize else ""
         raise DataError(f"image '{pair.image}' is {new_w}x{new_h}{resized}, smaller than --tile {job.tile}")
     return look
-
-
-def _report(root: Path, problems: list[str], skip_bad: bool, good: int) -> None:
-    """Raise all problems as one error, or warn of each."""
-    if problems and not (skip_bad and good):
-        listed = "\n".join(f"  - {text}" for text in problems[:LISTED])
-        more = f"\n  ... and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        hint = "nothing is left without them" if not good else "mend them, or leave them out with --skip-bad"
-        plural = "s" if len(problems) > 1 else ""
-        raise DataError(f"'{root}' and its labels have {len(problems)} problem{plural} ({hint}):\n{listed}{more}")
-    for text in problems:
-        warnings.warn(f"left out: {text}", RoadsegWarning, stacklevel=3)
 
 
 # --- one pair --------------------------------------------------------------------------------------------------------
