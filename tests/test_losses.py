@@ -23,6 +23,7 @@ from roadseg.learning.losses import (
     Tversky,
     build_loss,
     pixel_weights,
+    weighted_shares,
 )
 from roadseg.roads.patches import patch_labels
 
@@ -531,3 +532,15 @@ def test_one_unlabelled_image_beside_another_changes_nothing():
         np.testing.assert_allclose(beside[:1], alone, rtol=1e-5, atol=1e-9)
         assert not beside[1].any()
         assert cost_of(loss, more, both) == pytest.approx(cost_of(loss, truth, p), rel=1e-6)
+
+
+def test_the_answer_to_begin_with_counts_the_classes_by_their_weights():
+    shares = [0.8, 0.2]
+    assert weighted_shares(LossConfig(class_weights="none"), shares) == pytest.approx(shares)
+    assert weighted_shares(LossConfig(name="weighted_bce"), shares) == pytest.approx([0.5, 0.5])
+    assert weighted_shares(LossConfig(name="weighted_bce", road_weight=2.0), shares) == pytest.approx([2 / 3, 1 / 3])
+    several = weighted_shares(LossConfig(class_weights="balanced"), [0.7, 0.2, 0.1])
+    assert several == pytest.approx([1 / 3] * 3)
+    assert weighted_shares(LossConfig(class_weights=[1.0, 2.0, 4.0]), [0.5, 0.25, 0.25]) == pytest.approx(
+        [0.25, 0.25, 0.5]
+    )

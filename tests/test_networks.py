@@ -604,3 +604,19 @@ def test_the_metric_of_deep_supervision_sees_the_first_answer_alone():
     assert float(metric.result()) == pytest.approx(0.25) and metric.name == "m"
     metric.reset_state()
     assert float(metric.result()) == 0
+
+
+@pytest.mark.parametrize("shares", [[0.8, 0.2], [0.7, 0.25, 0.05]])
+def test_an_untrained_network_answers_as_often_as_the_classes_occur(shares: list[float]) -> None:
+    """The bias of the output alone, that is where no feature speaks."""
+    config = NetworkConfig(**{**SMALL, "deep_supervision": 0.5})
+    model = build_network(config, classes=len(shares), shares=shares)
+    wanted = shares[1:] if len(shares) == 2 else shares
+    activate = keras.ops.sigmoid if len(shares) == 2 else keras.ops.softmax
+    for layer in supervised(model).layers:
+        if layer.name.startswith("logits"):
+            layer.kernel.assign(keras.ops.zeros_like(layer.kernel))
+            found = keras.ops.convert_to_numpy(activate(keras.ops.convert_to_tensor(layer.bias)))
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+    silent = np.asarray(plain_copy(model)(np.zeros((1, 32, 32, 3), np.uint8)))
+    np.testing.assert_allclose(silent, np.broadcast_to(np.float32(wanted), silent.shape), atol=1e-6)

@@ -74,7 +74,7 @@ class Trainer:
         keras = load_keras()
         from ..networks import build_network, supervised
         from .feed import Feed
-        from .losses import build_loss, pixel_weights
+        from .losses import build_loss, pixel_weights, weighted_shares
 
         config = self.config
         keras.utils.set_random_seed(config.train.seed)
@@ -105,6 +105,7 @@ class Trainer:
                 classes=self.classes,
                 mean=mean,
                 std=std,
+                shares=weighted_shares(config.loss, shares),
                 fetch=not self.folder.checkpoint.is_file(),  # a resumed run has weights of its own
             )
             if init is not None:

@@ -12,6 +12,7 @@ from .encoders import encoder_unet
 from .normalization import FastBatchNormalization, StandardizedConv2D
 from .own import from_file, from_function
 from .plain import plain_copy, plain_weights
+from .prior import begin_with
 from .supervision import supervised
 from .unet import unet
 
@@ -19,6 +20,7 @@ __all__ = [
     "NETWORKS",
     "FastBatchNormalization",
     "StandardizedConv2D",
+    "begin_with",
     "build_network",
     "encoder_unet",
     "plain_copy",
@@ -39,6 +41,7 @@ def build_network(
     classes: int = 2,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    shares: Sequence[float] | None = None,
     fetch: bool = True,
 ) -> keras.Model:
     """The network that `config` describes, with fresh weights unless it names some; see `unet` for its ins and outs.
@@ -46,6 +49,8 @@ def build_network(
     `config.deep_supervision` is training's matter: see `supervised`.
 
     Args:
+        shares: of each class in the truth, background first: what a network of roadseg answers before it has learnt
+            anything; None: each as likely as the others.
         fetch: False: ImageNet weights are left out; the network is to get others.
 
     Raises:
@@ -72,5 +77,9 @@ def build_network(
     if config.encoder:
         del options["stem"]
         weights = config.encoder_weights
-        return encoder_unet(encoder=config.encoder, encoder_weights=weights, fetch=fetch, **options)
-    return NETWORKS[config.name](**options)
+        model = encoder_unet(encoder=config.encoder, encoder_weights=weights, fetch=fetch, **options)
+    else:
+        model = NETWORKS[config.name](**options)
+    if shares is not None:
+        begin_with(model, shares)
+    return model

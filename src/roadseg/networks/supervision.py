@@ -32,7 +32,9 @@ def supervised(model: keras.Model) -> keras.Model:
     answers: list[Any] = [model.output]
     channels = model.output.shape[-1]
     for level, (x, spec) in enumerate(zip(tensors, probe if isinstance(probe, list) else [probe], strict=True), 1):
-        x = layers.Conv2D(channels, 1, dtype="float32", name=f"logits{level}")(x)
+        further = layers.Conv2D(channels, 1, dtype="float32", name=f"logits{level}")
+        x = further(x)
+        further.bias.assign(model.get_layer("logits").bias)  # it begins where the network's own answer does
         kind = "sigmoid" if channels == 1 else "softmax"
         x = layers.Activation(kind, dtype="float32", name=f"probability{level}")(x)
         x = layers.UpSampling2D(side // spec.shape[1], dtype="float32", name=f"probability{level}_up")(x)

@@ -16,7 +16,7 @@ of nothing else costs 0. K is 1 for two classes (the probability of the second o
 | a sum          | `Sum`                  | weighted terms                   | likewise                            |
 """
 
-from .build import Sum, build_loss, pixel_weights
+from .build import Sum, build_loss, pixel_weights, weighted_shares
 from .patches import PatchRule
 from .pixels import BoundaryCrossentropy, Crossentropy, Focal
 from .regions import Lovasz, SoftDice, Tversky
@@ -32,4 +32,5 @@ __all__ = [
     "Tversky",
     "build_loss",
     "pixel_weights",
+    "weighted_shares",
 ]

@@ -13,7 +13,7 @@ from .patches import PatchRule
 from .pixels import BoundaryCrossentropy, Crossentropy, Focal
 from .regions import Lovasz, SoftDice, Tversky
 
-__all__ = ["Sum", "build_loss", "pixel_weights"]
+__all__ = ["Sum", "build_loss", "pixel_weights", "weighted_shares"]
 
 Weigh = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -128,6 +128,19 @@ def _balanced(shares: Sequence[float]) -> list[float]:
     inverse = [1 / max(s, floor) for s in shares]
     pixel_mean = sum(w * s for w, s in zip(inverse, shares, strict=True))
     return [w / pixel_mean for w in inverse]
+
+
+def weighted_shares(config: LossConfig, class_shares: Sequence[float]) -> list[float]:
+    """The answer that costs least where nothing is known of a pixel: the classes' shares, by their weights in the loss.
+
+    Args:
+        class_shares: share of the labelled training pixels of each class, background first.
+    """
+    weights = _class_weights(config, class_shares)
+    if any(term.name == "weighted_bce" for term in parse_loss(config.name)):
+        weights = _road_weights(config, class_shares, weights)
+    heavy = [share * (weights[k] if weights else 1.0) for k, share in enumerate(class_shares)]
+    return [share / sum(heavy) for share in heavy]
 
 
 def pixel_weights(config: LossConfig) -> Weigh | None:
