@@ -35,9 +35,10 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The pages that are made of the code: the reference of the configuration.
+# The pages that are made: the reference of the configuration of the code, the results of the kept figures.
 docs: $(VENV)/installed
 	$(BIN)/python -m roadseg.reports.reference docs/configuration.md
+	$(BIN)/python -m roadseg.reports.results docs/results docs/results.md README.md
 
 # Speeds on this machine: make bench [CIL=path/to/cil] [PEERS=path/to/peers] [RESULTS=DIR]; hours with both, and PyTorch
 # in .venv for the peers. Pieces of time_to_learn that RESULTS holds already are not done again.

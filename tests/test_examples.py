@@ -1,4 +1,4 @@
-"""The configurations in `examples/`, and the rows of `benchmarks/options.toml`."""
+"""The configurations and studies in `examples/`, and the rows of `benchmarks/options.toml`."""
 
 import tomllib
 from pathlib import Path
@@ -12,9 +12,11 @@ from roadseg.learning.loss_names import LOSSES, check_loss
 from roadseg.learning.plan import check_crop
 from roadseg.network_names import check_network
 from roadseg.settings import PRESETS
+from roadseg.studies.study import read_study
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
+STUDIES = sorted((EXAMPLES / "studies").glob("*.toml"))
 ROWS = {
     label: settings
     for group in tomllib.loads((ROOT / "benchmarks" / "options.toml").read_text()).values()
@@ -51,3 +53,39 @@ def test_the_options_benchmark_has_every_loss_preset_and_choice():
                 choices = {word for word in get_args(field.type) if isinstance(word, str)} - {field.default}
                 wanted |= {f"{section}.{field.name}={word}" for word in choices}
     assert wanted - {"perturb=default"} <= assignments
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_factor_of_a_study_can_be_trained(path):
+    study = read_study(path)
+    for stage in study.stages:
+        for variant in study.variants:
+            config = study.recipe(variant, stage, stage.seeds[0])
+            check_network(config.network)
+            check_loss(config.loss, 2)
+            check_crop(config)
+    assert path.read_text(encoding="utf-8").startswith("# "), "a study says what it asks"
+    assert study.baseline.config == Config()
+
+
+def test_the_studies_ask_the_whole_list():
+    found = {path.stem: read_study(path) for path in STUDIES}
+    assert set(found) == {
+        "contest_loss",
+        "everything",
+        "leaky_relu",
+        "model_changes",
+        "perturbations",
+        "unmeasured",
+        "weighted_loss",
+    }
+    everything = found["everything"]
+    assert len(everything.factors) >= 16 and everything.confirm is not None and everything.confirm.best == 3
+    asked = {text for factor in everything.factors for text in factor.settings}
+    assert {"network.activation=leaky_relu", "loss=weighted_bce", "train.ema=0", "loss=bce + 0.5 * patch"} <= asked
+    # Every perturbation that the default recipe has is taken out once.
+    taken = {text for factor in found["perturbations"].factors for text in factor.settings}
+    perturb = Config().to_dict()["perturb"]
+    on = {name for name, value in perturb.items() if isinstance(value, dict) and value["probability"] > 0}
+    assert {f"perturb.{name}.probability=0" for name in on} <= taken
+    assert {f"perturb={name}" for name in PRESETS} - {"perturb=default"} <= taken

@@ -360,10 +360,11 @@ def test_a_dataset_that_changed_meanwhile_is_refused(
     stopped: Path, shared: Shared, tmp_path: Path, capsys: Capture
 ) -> None:
     dataset = scenes(tmp_path / "data")
-    image = dataset / "images" / "scene_003.png"
-    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
-    changed = call(capsys, "train", dataset, "--out", stopped, "--resume")
-    assert changed.code == 2 and "'scene_003' is not the one" in changed.err
+    for kind, what in (("masks", "the mask of"), ("images", "image")):
+        path = dataset / kind / "scene_003.png"
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        changed = call(capsys, "train", dataset, "--out", stopped, "--resume")
+        assert changed.code == 2 and f"{what} 'scene_003' is not the one" in changed.err
     for kind in ("images", "masks"):
         (dataset / kind / "scene_003.png").unlink()
     gone = call(capsys, "train", dataset, "--out", stopped, "--resume")

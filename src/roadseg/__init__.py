@@ -24,7 +24,10 @@ __all__ = [
     "RoadsegWarning",
     "Run",
     "RunError",
+    "ablate",
     "compare",
+    "crossval",
+    "ensemble",
     "evaluate",
     "load",
     "load_config",
@@ -48,7 +51,10 @@ _HOMES = {
     "RoadsegWarning": "errors",
     "Run": "api",
     "RunError": "errors",
+    "ablate": "studies.ablate",
     "compare": "evaluation",
+    "crossval": "studies.crossval",
+    "ensemble": "learning.ensemble",
     "evaluate": "evaluation",
     "load": "api",
     "load_config": "config",
@@ -77,8 +83,11 @@ if TYPE_CHECKING:
     from .evaluation import compare, evaluate
     from .imagery.dataset import open_dataset
     from .imagery.scenes import make_scene
+    from .learning.ensemble import ensemble
     from .preparation.prepare import prepare
     from .roads.submission import unsubmit, write_submission
+    from .studies.ablate import ablate
+    from .studies.crossval import crossval
 
 
 def __getattr__(name: str) -> Any:

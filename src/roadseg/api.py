@@ -125,8 +125,8 @@ def train(
         folder.write_split(
             {
                 "rule": prepared.split.rule,
-                "train": [{"stem": s.stem, "hash": s.hash} for s in trainer.train_samples],
-                "val": [{"stem": s.stem, "hash": s.hash} for s in trainer.val_samples],
+                "train": [prepared.dataset.entry(k) for k in prepared.split.train],
+                "val": [prepared.dataset.entry(k) for k in prepared.split.val],
             }
         )
         folder.write_config(trainer.config)
@@ -185,7 +185,7 @@ def resume(
     stored = folder.read_json("split.json")
     opened = open_dataset(Path(dataset), config.data, skip_bad=skip_bad)
     index = {pair.stem: k for k, pair in enumerate(opened.pairs)}
-    check_resumed_split(stored, {stem: opened.hashes[k] for stem, k in index.items()})
+    check_resumed_split(stored, {stem: opened.entry(k) for stem, k in index.items()})
     parts = [tuple(index[item["stem"]] for item in stored[part]) for part in ("train", "val")]
     trainer = Trainer(folder, config, opened, Split(parts[0], parts[1], stored["rule"]), started)
     return _run(trainer, None, resume=True)

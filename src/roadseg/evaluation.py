@@ -138,7 +138,8 @@ def compare(runs: Sequence[Path | str]) -> dict[str, Any]:
     folders = [RunFolder.open(run) for run in runs]
     tables = [folder.read_json("metrics.json").get("images", {}) for folder in folders]
     splits = [
-        {item["stem"]: item["hash"] for item in folder.read_json("split.json").get("val", [])} for folder in folders
+        {item["stem"]: (item["hash"], item.get("mask")) for item in folder.read_json("split.json").get("val", [])}
+        for folder in folders
     ]
     common = [stem for stem in tables[0] if all(stem in t for t in tables) and len({s.get(stem) for s in splits}) == 1]
     if not common:

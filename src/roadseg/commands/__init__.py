@@ -18,6 +18,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "compare",
+    "crossval",
+    "ablate",
     "predict",
     "submit",
     "unsubmit",

@@ -1,21 +1,25 @@
-"""`roadseg report`: write a run's report.html anew."""
+"""`roadseg report`: write the report.html of a run or a study anew."""
 
 import argparse
 from pathlib import Path
 
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
-HELP = "write the report.html of a run folder anew"
+HELP = "write the report.html of a run, a cross-validation or an ablation anew"
 EXAMPLE = "roadseg report runs/first"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("folder", metavar="RUN", type=Path, help="run folder, as `roadseg train --out RUN` makes it")
+    parser.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="what `roadseg train`, `crossval` or `ablate` made with --out"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the report and print where it is."""
     from ..reports.html import write_report
+    from ..reports.study import is_study, write_study_report
 
-    print(f"written to {write_report(args.folder)}", flush=True)
+    write = write_study_report if is_study(args.folder) else write_report
+    print(f"written to {write(args.folder)}", flush=True)

@@ -60,6 +60,7 @@ class Dataset:
         ground_resolution_m: metres per pixel, when known.
         sizes: (height, width) of each pair.
         hashes: `content_hash` of each pair's image.
+        mask_hashes: the same of each pair's mask, as it is in its file.
         class_shares: share of the masks' labelled pixels in each class.
         unlabelled: share of the masks' pixels that have no label.
         dtype: of the images' files.
@@ -77,6 +78,7 @@ class Dataset:
     ground_resolution_m: float | None
     sizes: tuple[tuple[int, int], ...] = ()
     hashes: tuple[str, ...] = ()
+    mask_hashes: tuple[str, ...] = ()
     class_shares: tuple[float, ...] = ()
     unlabelled: float = 0.0
     dtype: str = "uint8"
@@ -90,6 +92,10 @@ class Dataset:
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.pairs)
+
+    def entry(self, index: int) -> dict[str, str]:
+        """A pair as split.json names it: stem, and the hashes of image and mask."""
+        return {"stem": self.pairs[index].stem, "hash": self.hashes[index], "mask": self.mask_hashes[index]}
 
     def read(self, index: int) -> Sample:
         """Decode one pair.
@@ -164,6 +170,7 @@ class _Checked:
     bands: int
     dtype: np.dtype[Any]
     hash: str
+    mask_hash: str
     values: np.ndarray  # a few pixel values, for the percentiles
     counts: dict[float, int]  # of the mask where it has data, by palette index where it has a palette
     greys: dict[float, int]  # of the mask, by grey
@@ -226,6 +233,7 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
         ground_resolution_m=said.resolution if said.resolution is not None else ground_resolution(good[0].pair.image),
         sizes=tuple(c.size for c in good),
         hashes=tuple(c.hash for c in good),
+        mask_hashes=tuple(c.mask_hash for c in good),
         class_shares=shares,
         unlabelled=unlabelled,
         dtype=str(dtype),
@@ -277,6 +285,7 @@ def _check(pair: Pair) -> _Checked:
         pixels.shape[-1],
         pixels.dtype,
         content_hash(pixels),
+        content_hash(raw.values),
         values,
         counts,
         greys,

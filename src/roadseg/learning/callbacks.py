@@ -53,10 +53,13 @@ class Validation(keras.callbacks.Callback):
         self.run = run
         self.classes = classes
         self.results: list[Validated] = []
+        self.seconds: list[float] = []  # of each scoring
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.shadow.set_weights(averaged_weights(self.model))
+        start = time.perf_counter()
         self.results = self.run()
+        self.seconds.append(time.perf_counter() - start)
         if logs is None or not self.results:
             return
         pixels = np.array([r.labelled for r in self.results], float)

@@ -157,15 +157,18 @@ def class_shares(samples: Sequence[Sample], classes: int) -> list[float]:
     return [float(c) for c in total / total.sum()]
 
 
-def check_resumed_split(stored: Mapping[str, Any], samples: Mapping[str, str]) -> None:
-    """The images of a resumed run must be those it began with.
+def check_resumed_split(stored: Mapping[str, Any], pairs: Mapping[str, Mapping[str, str]]) -> None:
+    """The images and masks of a resumed run must be those it began with; `pairs` has the dataset's entries by stem.
 
     Raises:
         RunError, DataError: they are not.
     """
     for part in ("train", "val"):
         for item in stored.get(part, []):
-            if item["stem"] not in samples:
+            if item["stem"] not in pairs:
                 raise DataError(f"the run was begun with image '{item['stem']}', which the dataset no longer has")
-            if samples[item["stem"]] != item["hash"]:
-                raise RunError(f"image '{item['stem']}' is not the one that the run was begun with: start a new run")
+            for key, what in (("hash", "image"), ("mask", "the mask of")):
+                if key in item and pairs[item["stem"]][key] != item[key]:
+                    raise RunError(
+                        f"{what} '{item['stem']}' is not the one that the run was begun with: start a new run"
+                    )

@@ -59,7 +59,7 @@ def run_record(
     return {
         **scores_record(results, classes, threshold),
         **run,
-        "images": {r.sample.stem: _rounded(r.scores.to_dict() | {"loss": r.loss}) for r in results},
+        "images": {r.sample.stem: _image_record(r) for r in results},
         "times": dict(times),
         "machine": {
             **describe_machine(),
@@ -69,6 +69,12 @@ def run_record(
         },
         "versions": versions(),
     }
+
+
+def _image_record(result: Validated) -> dict[str, Any]:
+    """Scores of one image, and the counts they come from: confusion matrices (truth, found), which add up."""
+    counts = {"pixel_counts": result.scores.pixels.tolist(), "patch_counts": result.scores.patches.tolist()}
+    return _rounded(result.scores.to_dict() | {"loss": result.loss}) | counts
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -300,6 +300,8 @@ class Trainer:
             checkpoint.close()
         self.times["fit_s"] = round(time.perf_counter() - start, 3)
         self.times["data_wait_s"] = round(wait.seconds, 3)
+        if validation is not None and validation.seconds:  # the least: the first one compiles
+            self.times["validation_image_s"] = round(min(validation.seconds) / len(self.val_samples), 5)
         if not complete or finished >= plan.epochs:
             _, arrays = load_checkpoint(self.folder.checkpoint)
             restore(self.model, arrays)

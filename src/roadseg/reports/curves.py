@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Literal
 
-__all__ = ["Axis", "line_chart", "swatch"]
+__all__ = ["Axis", "line_chart", "swatch", "ticks"]
 
 WIDE, HIGH, LEFT, BOTTOM, PAD = 560, 240, 52, 26, 10  # SVG units
 LOG_FROM = 20.0  # values that span more than this factor go on a logarithmic axis
@@ -40,9 +40,9 @@ def line_chart(
     values += [base] if math.isfinite(base) else []
     values += [0.0] if axis == "zero" else []
     log = axis == "log" and min(values) > 0 and max(values) > LOG_FROM * min(values)
-    ticks = _log_ticks(min(values), max(values)) if log else _ticks(min(values), max(values))
+    levels = _log_ticks(min(values), max(values)) if log else ticks(min(values), max(values))
     place = math.log if log else float
-    low, high = place(min(*values, *ticks)), place(max(*values, *ticks))
+    low, high = place(min(*values, *levels)), place(max(*values, *levels))
     first, last = min(xs), max(xs)
 
     def x_of(x: float) -> float:
@@ -52,11 +52,11 @@ def line_chart(
         return PAD + (HIGH - PAD - BOTTOM) * (high - place(y)) / (high - low)
 
     marks = []
-    for tick in ticks:
+    for tick in levels:
         y = y_of(tick)
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE - PAD}" y1="{y:.1f}" y2="{y:.1f}"/>')
         marks.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
-    for tick in [x for x in _ticks(first, last) if x == int(x) and first <= x <= last] or [first]:
+    for tick in [x for x in ticks(first, last) if x == int(x) and first <= x <= last] or [first]:
         marks.append(f'<text x="{x_of(tick):.1f}" y="{HIGH - 8}" text-anchor="middle">{tick:g}</text>')
     if math.isfinite(base):
         marks.append(f'<line class="base" x1="{LEFT}" x2="{WIDE - PAD}" y1="{y_of(base):.1f}" y2="{y_of(base):.1f}"/>')
@@ -83,7 +83,7 @@ def line_chart(
     return f"<figure><h3>{title} by epoch{scale}</h3><p>{' '.join(keys)}</p>{drawing}</figure>"
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round values, two to seven of them, from at or below `low` to at or above `high`."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / 3))
