@@ -10,7 +10,22 @@ import pytest
 
 import roadseg
 
-HEAVY = ("keras", "tensorflow", "jax", "torch", "cv2", "rasterio", "rich", "tensorboardX", "PIL", "scipy")
+HEAVY = (
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "cv2",
+    "rasterio",
+    "rich",
+    "tensorboardX",
+    "PIL",
+    "scipy",
+    "shapely",
+    "pyogrio",
+    "networkx",
+    "skimage",
+)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(roadseg.__path__, "roadseg.") if not m.name.endswith("__main__"))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "RunError",
     "ablate",
     "compare",
+    "compare_networks",
     "crossval",
     "ensemble",
     "evaluate",
@@ -35,8 +36,12 @@ __all__ = [
     "open_dataset",
     "predict",
     "prepare",
+    "read_layer",
+    "score_graph",
+    "to_graph",
     "train",
     "unsubmit",
+    "vectorize",
     "write_submission",
 ]
 
@@ -53,6 +58,7 @@ _HOMES = {
     "RunError": "errors",
     "ablate": "studies.ablate",
     "compare": "evaluation",
+    "compare_networks": "roads.change",
     "crossval": "studies.crossval",
     "ensemble": "learning.ensemble",
     "evaluate": "evaluation",
@@ -62,8 +68,12 @@ _HOMES = {
     "open_dataset": "imagery.dataset",
     "predict": "api",
     "prepare": "preparation.prepare",
+    "read_layer": "roads.layers",
+    "score_graph": "roads.network_scores",
+    "to_graph": "roads.graph",
     "train": "api",
     "unsubmit": "roads.submission",
+    "vectorize": "roads.vectorize",
     "write_submission": "roads.submission",
 }
 
@@ -85,7 +95,12 @@ if TYPE_CHECKING:
     from .imagery.scenes import make_scene
     from .learning.ensemble import ensemble
     from .preparation.prepare import prepare
+    from .roads.change import compare_networks
+    from .roads.graph import to_graph
+    from .roads.layers import read_layer
+    from .roads.network_scores import score_graph
     from .roads.submission import unsubmit, write_submission
+    from .roads.vectorize import vectorize
     from .studies.ablate import ablate
     from .studies.crossval import crossval
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import DataError, ModelError, RunError
+from .errors import ConfigError, DataError, ModelError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .imagery.dataset import Dataset
     from .inference.engine import EngineKind
     from .inference.predictor import Predictor
+    from .learning.validation import Validated
+    from .roads.network_scores import NetworkScores
 
 __all__ = ["compare", "evaluate"]
 
@@ -33,6 +35,7 @@ def evaluate(
     skip_bad: bool = False,
     engine: "EngineKind | None" = None,
     int8: bool = False,
+    graph: bool = False,
 ) -> dict[str, Any]:
     """Scores of a model on labelled images, pooled over all pixels and patches, beside the all-background baseline.
 
@@ -42,8 +45,11 @@ def evaluate(
         engine: what computes, see `roadseg.load`; None is Keras, the reference, or OpenVINO with `int8`.
         int8: score the model in 8 bits, quantised on these images without their masks. Its scores in float32 are in
             the answer as `float32`, the difference as `change`.
+        graph: also trace true and predicted masks and compare the lines, in metres where the dataset says its ground
+            resolution, else in pixels; `graph` in the answer, see `roads.mask_scores.pool_networks`.
 
     Raises:
+        ConfigError: `graph` with several classes of which none is called road.
         ModelError: the model's classes or bands are not the dataset's.
         DataError: no image is left.
     """
@@ -54,6 +60,7 @@ def evaluate(
     from .inference.predictor import float32_predictor
     from .learning.runs import find_model, read_info
     from .learning.validation import validate
+    from .roads.mask_scores import pool_networks
     from .scores import Scores
 
     info = read_info(find_model(model))
@@ -80,19 +87,25 @@ def evaluate(
             f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
         )
     chosen_engine: EngineKind = engine or ("openvino" if int8 else "keras")
+    road = _road_class(opened) if graph else 1
     samples = _Images(opened, chosen) if int8 else None
     predictor = load(model, tta=tta, threshold=threshold, engine=chosen_engine, int8=int8, calibrate=samples)
     limit = predictor.info.threshold
 
     def scored(predictor: "Predictor") -> dict[str, Any]:
         parts: dict[str, Scores] = {}
+        networks: dict[str, NetworkScores] = {}
         for index in chosen:
             (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
             parts[result.sample.stem] = result.scores
+            if graph:
+                networks[result.sample.stem] = _network_scores(result, road, limit, opened.ground_resolution_m)
         total = Scores.pool(parts.values(), len(info.classes))
         scores = total.to_dict()
         if len(info.classes) > 2:
             scores["class_iou"] = dict(zip(info.classes, total.class_iou(), strict=True))
+        if graph:
+            scores["graph"] = pool_networks(networks, resolution=opened.ground_resolution_m)
         return scores | {"engine": predictor.engine, "images": {stem: part.to_dict() for stem, part in parts.items()}}
 
     answer = scored(predictor)
@@ -110,6 +123,27 @@ def evaluate(
         **more,
         "images": images,
     }
+
+
+def _road_class(dataset: "Dataset") -> int:
+    """The position of the class whose lines are traced."""
+    if len(dataset.classes) == 2:
+        return 1
+    for position, name in enumerate(dataset.classes):
+        if name.lower() in ("road", "roads"):
+            return position
+    raise ConfigError(f"graph scores need a class called 'road': this dataset has {', '.join(dataset.classes)}")
+
+
+def _network_scores(result: "Validated", road: int, threshold: float, resolution: float | None) -> "NetworkScores":
+    """The lines of one image's true and predicted masks compared; there are none where there is no label."""
+    from .imagery.described import IGNORED
+    from .learning.validation import labels_of
+    from .roads.mask_scores import score_masks
+
+    truth = result.sample.mask
+    predicted = (labels_of(result.probabilities, threshold) == road) & (truth != IGNORED)
+    return score_masks(truth == road, predicted, resolution=resolution)
 
 
 class _Images(Sequence["NDArray[np.uint8]"]):

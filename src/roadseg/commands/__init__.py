@@ -23,6 +23,9 @@ COMMANDS = (
     "predict",
     "submit",
     "unsubmit",
+    "vectorize",
+    "score-graph",
+    "compare-network",
     "report",
     "bench",
     "config",
@@ -49,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"roadseg {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = importlib.import_module(f".{name}", __package__)
+        module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
         example = f"example:\n  {module.EXAMPLE}"
         sub = commands.add_parser(
             name, help=module.HELP, description=module.HELP + ".", epilog=example, formatter_class=Formatter

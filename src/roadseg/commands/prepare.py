@@ -1,4 +1,4 @@
-"""`roadseg prepare`: raw images and raw labels to a dataset folder."""
+"""`roadseg prepare`: raw images and raw labels, pictures or lines, to a dataset folder."""
 
 import argparse
 import sys
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
-HELP = "make a dataset of raw images and raw labels (masks or coloured maps): pair, convert, cut, check"
-EXAMPLE = "roadseg prepare tiles/ maps/ dataset/ --preset web-map --tile 256 --min-share 0.01"
+HELP = "make a dataset of raw images and raw labels (masks, coloured maps or lines): pair, convert, cut, check"
+EXAMPLE = (
+    "roadseg prepare tiles/ maps/ dataset/ --preset web-map --tile 256 --min-share 0.01\n"
+    "  roadseg prepare scene.tif roads.gpkg dataset/ --tile 512"
+)
 
 MINUTE = 60.0  # seconds between two lines in a log
 
@@ -21,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `roadseg prepare`."""
     add = parser.add_argument
     add("images", metavar="IMAGES", type=Path, help="a folder of images (not recursive), or one image")
-    add("labels", metavar="LABELS", type=Path, help="a folder of labels, or one label")
+    add(
+        "labels",
+        metavar="LABELS",
+        type=Path,
+        help="a folder of labels, or one label; or of lines (.gpkg, .geojson, .fgb, .shp): a file for each GeoTIFF, or "
+        "one file for all of them",
+    )
     add("out", metavar="OUT", type=Path, help="the dataset folder to write: images/, masks/, dataset.toml, prepare.png")
     add(
         "--pair",
@@ -47,10 +56,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     grey.add_argument("--ignore", metavar="V", type=int, default=-1, help="value of unlabelled pixels; becomes 255")
     grey.add_argument("--invert", action="store_true", help="the class of interest is the dark one")
     grey.add_argument("--threshold", metavar="T", type=float, help="the class of interest lies above this value")
+    lines = parser.add_argument_group("lines")
+    lines.add_argument("--width", metavar="M", type=float, help="metres, of every road (by width, lanes or class)")
+    lines.add_argument("--width-field", metavar="NAME", help="the attribute that holds the width in metres")
+    lines.add_argument("--widths", metavar="FILE.toml", type=Path, help="widths by attribute; see docs/prepare.md")
+    lines.add_argument("--keep-tunnels", action="store_true", help="burn tunnels too; bridges always are")
+    lines.add_argument("--lines-crs", metavar="CRS", help="of the lines, e.g. EPSG:25832, whatever their file says")
+    lines.add_argument("--lines-layer", metavar="NAME", help="of a file with several layers")
     cut = parser.add_argument_group("sizes")
     cut.add_argument("--resize", metavar="SIZE", help="0.5, 50%% or 512x512, before cutting; labels are never blended")
     cut.add_argument("--tile", metavar="PX", type=int, default=0, help="cut into square tiles of this side")
     cut.add_argument("--overlap", metavar="PX", type=int, default=0, help="pixels that neighbouring tiles share (0)")
+    cut.add_argument(
+        "--blocks",
+        metavar="N",
+        type=int,
+        help="N x N tiles train or validate together, and share no pixel with others; 0: those of an image do (chosen "
+        "for fewer than 10 GeoTIFFs, else 0)",
+    )
     cut.add_argument(
         "--min-share",
         metavar="S",
@@ -83,9 +106,16 @@ def run(args: argparse.Namespace) -> int | None:
         ignore=args.ignore,
         invert=args.invert,
         threshold=args.threshold,
+        width=args.width,
+        width_field=args.width_field,
+        widths=args.widths,
+        keep_tunnels=args.keep_tunnels,
+        lines_crs=args.lines_crs,
+        lines_layer=args.lines_layer,
         resize=args.resize,
         tile=args.tile,
         overlap=args.overlap,
+        blocks=args.blocks,
         min_share=args.min_share,
         resolution=args.resolution,
         skip_bad=args.skip_bad,

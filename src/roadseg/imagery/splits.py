@@ -1,6 +1,7 @@
 """Which pairs train and which validate: a share, a list of names, one fold of several, or the folder's own split."""
 
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +51,12 @@ def split_dataset(
         fold_seed: of the folds' permutation.
         full: everything trains, nothing validates.
         group: regular expression searched in the stem; pairs with one match (its first group, if it has one) stay on
-            one side. A stem without a match stands alone.
+            one side. A stem without a match stands alone. None: what `group` in the folder's `dataset.toml` says,
+            for shares and folds; `roadseg prepare` writes it for tiles, so that neighbours do not validate each other.
 
     Raises:
         ConfigError: options that exclude each other, or values that do not fit the pairs.
-        DataError: fewer than two pairs to split.
+        DataError: fewer than two pairs to split, or `dataset.toml` says something else than a pattern.
     """
     given = [
         ("--val", val is not None),
@@ -72,19 +74,23 @@ def split_dataset(
     if len(pairs) < 2:
         raise DataError(f"{len(pairs)} pair cannot be split into training and validation: add images, or give --full")
 
-    keys = _keys(pairs, group)
+    own_split = val is None and fold is None and {"train", "val"} <= {pair.part for pair in pairs}
+    source = f"--group '{group}'"
+    if group is None and names is None and not own_split:
+        group, source = _said(pairs)
+    keys = _keys(pairs, group, source)
     if names is not None:
         chosen_val, rule = _by_names(pairs, Path(names)), f"validated on the images named in '{names}'"
     elif fold is not None:
         chosen_val, rule = _by_fold(keys, fold, fold_seed), f"fold {fold[0]} of {fold[1]}, seed {fold_seed}"
-    elif val is None and {"train", "val"} <= {pair.part for pair in pairs}:
+    elif own_split:
         chosen_val, rule = {i for i, pair in enumerate(pairs) if pair.part == "val"}, "the folder's own split"
     else:
         share = SHARE if val is None else val
         chosen_val, rule = _by_share(keys, share, seed), f"{share:.3g} of the images, seed {seed}"
     if group is not None:
-        _check_groups(keys, chosen_val, group)
-        rule += f", whole groups by '{group}'"
+        _check_groups(keys, chosen_val, source)
+        rule += f", whole groups by '{group}'" + ("" if source.startswith("--") else " (dataset.toml)")
     train = tuple(i for i in range(len(pairs)) if i not in chosen_val)
     if not train:
         raise ConfigError("every image would validate and none train: name fewer")
@@ -112,14 +118,30 @@ def _checked_fold(fold: tuple[int, int]) -> tuple[int, int]:
     return k, n
 
 
-def _keys(pairs: Sequence[Pair], group: str | None) -> list[Key]:
+def _said(pairs: Sequence[Pair]) -> tuple[str | None, str]:
+    """`group` in the nearest `dataset.toml` above the images, and how to call it; None where nothing is said."""
+    for folder in list(pairs[0].image.parents)[:3]:  # ROOT, ROOT/images or ROOT/training/images
+        path = folder / "dataset.toml"
+        if not path.is_file():
+            continue
+        try:
+            found = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("group")
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise DataError(f"'{path}' is not TOML: {error}") from error
+        if found is not None and (not isinstance(found, str) or not found):
+            raise DataError(f"'{path}': group = {found!r}: expected a regular expression on the images' names")
+        return found, f"group = '{found}' in '{path}' (--group '.+' takes each image by itself)"
+    return None, ""
+
+
+def _keys(pairs: Sequence[Pair], group: str | None, source: str) -> list[Key]:
     """The group of each pair; without groups every pair is its own."""
     if group is None:
         return [(pair.stem, i) for i, pair in enumerate(pairs)]
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise ConfigError(f"--group '{group}' is no regular expression: {error}") from error
+        raise ConfigError(f"{source} is no regular expression: {error}") from error
     keys: list[Key] = []
     for i, pair in enumerate(pairs):
         match = pattern.search(pair.stem)
@@ -129,9 +151,7 @@ def _keys(pairs: Sequence[Pair], group: str | None) -> list[Key]:
             first = match[1] if pattern.groups else None
             keys.append((match[0] if first is None else first, 0))
     if len(set(keys)) < 2:
-        raise ConfigError(
-            f"--group '{group}' puts all {len(pairs)} images into one group '{keys[0][0]}': nothing to split"
-        )
+        raise ConfigError(f"{source} puts all {len(pairs)} images into one group '{keys[0][0]}': nothing to split")
     return keys
 
 
@@ -191,10 +211,10 @@ def _by_names(pairs: Sequence[Pair], path: Path) -> set[int]:
     return {i for name in wanted for i in known[name]}
 
 
-def _check_groups(keys: list[Key], val: set[int], group: str) -> None:
+def _check_groups(keys: list[Key], val: set[int], source: str) -> None:
     sides: dict[Key, set[bool]] = {}
     for i, key in enumerate(keys):
         sides.setdefault(key, set()).add(i in val)
     torn = [key[0] for key, both in sides.items() if len(both) > 1]
     if torn:
-        raise ConfigError(f"--group '{group}': group '{torn[0]}' is on both sides: name all of its images or none")
+        raise ConfigError(f"{source}: group '{torn[0]}' is on both sides: name all of its images or none")

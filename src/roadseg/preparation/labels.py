@@ -1,11 +1,11 @@
 """Raw labels of one kind as class positions: the rule is found over the whole set, then each label is read by it.
 
-Grey and palette-index labels follow `imagery/masks.py`; coloured ones a palette of the user.
+Grey and palette-index labels follow `imagery/masks.py`; coloured ones a palette of the user; lines are in `lines`.
 """
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, RoadsegWarning
 from ..imagery.described import is_unlabelled
+from ..imagery.layouts import Pair
 from ..imagery.masks import (
     IGNORED,
     MaskCoding,
@@ -28,12 +29,15 @@ from ..imagery.masks import (
 )
 from ..imagery.raster import read_picture
 from .coloured import colour_table, match, mend
+from .cutting import Tile
 from .palette import Palette
 
-__all__ = ["ColouredLabels", "GreyLabels", "Labels", "Look"]
+__all__ = ["ColouredLabels", "GreyLabels", "Labels", "Look", "Masks", "parts_of"]
 
 DOUBTFUL = 0.001  # share of a set's pixels from which colours of two classes are an error
 LISTED = 8  # colours named in a message
+
+Masks = Callable[[Tile], NDArray[np.uint8]]  # (h, w) uint8 class positions, or `IGNORED`, of a part of one image
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Look:
 
 
 class Labels(Protocol):
-    """One kind of labels. `look` at each, `settle` once, then `read`."""
+    """One kind of labels. `look` at each, `settle` once, then ask for the `masks` of each."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,14 +64,17 @@ class Labels(Protocol):
     def rule(self) -> str:
         """One line for the user; known when settled."""
 
-    def look(self, path: Path) -> Look:
+    def look(self, pair: Pair) -> Look:
         """Read a label for the first time; `DataError` where it is of no use."""
 
     def settle(self, looks: Sequence[Look]) -> None:
         """Find the rule of the set; `DataError` or `ConfigError` where there is none."""
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """(H, W) uint8 class positions, or `IGNORED`."""
+    def masks(self, pair: Pair) -> Masks:
+        """What the label says of any part of its image."""
+
+    def account(self) -> dict[str, Any]:
+        """What else `prepare.json` should say; known when settled."""
 
 
 class GreyLabels:
@@ -114,8 +121,9 @@ class GreyLabels:
         """One line for the user."""
         return self.coding.rule(self.classes[-1])
 
-    def look(self, path: Path) -> Look:
+    def look(self, pair: Pair) -> Look:
         """Count the values of one label."""
+        path = pair.mask
         try:
             raw = read_mask(path)
         except DataError as error:
@@ -164,6 +172,14 @@ class GreyLabels:
             )
         return MaskCoding("soft", self.threshold, (0, 1), self.invert, indexed, low, high, self.ignore)
 
+    def masks(self, pair: Pair) -> Masks:
+        """The label's parts; it is decoded once."""
+        return parts_of(self.read(pair.mask))
+
+    def account(self) -> dict[str, Any]:
+        """Nothing that the rule does not say."""
+        return {}
+
     def read(self, path: Path) -> NDArray[np.uint8]:
         """(H, W) uint8 class positions, or `IGNORED`."""
         raw: RawMask = read_mask(path)
@@ -202,8 +218,9 @@ class ColouredLabels:
         mended = f"; text of strokes up to {self.size} px mended" if self.size else ""
         return f"labels are coloured: {'; '.join(self.palette.words())}{mended}"
 
-    def look(self, path: Path) -> Look:
+    def look(self, pair: Pair) -> Look:
         """Count the colours of one label."""
+        path = pair.mask
         pixels, _ = _rgb(path)
         self.table = colour_table(pixels, self.table)
         found = match(pixels, self.palette, edges=False)
@@ -256,6 +273,14 @@ class ColouredLabels:
             f"{_apart(first.rgb, second.rgb)} apart, so tolerances of at most {half} each keep them separate"
         )
 
+    def masks(self, pair: Pair) -> Masks:
+        """The label's parts; it is decoded once."""
+        return parts_of(self.read(pair.mask))
+
+    def account(self) -> dict[str, Any]:
+        """Nothing that the rule does not say."""
+        return {}
+
     def read(self, path: Path) -> NDArray[np.uint8]:
         """(H, W) uint8 class positions, or `IGNORED`."""
         pixels, valid = _rgb(path)
@@ -264,6 +289,11 @@ class ColouredLabels:
             positions = np.where(valid, found.positions, np.uint8(self.palette.rest))
             found = replace(found, positions=positions, listed=found.listed & valid)
         return mend(found, self.palette, self.size)
+
+
+def parts_of(mask: NDArray[np.uint8]) -> Masks:
+    """The parts of class positions (H, W) in memory."""
+    return lambda tile: np.asarray(tile.of(mask), np.uint8)
 
 
 def _apart(one: Iterable[int], other: Iterable[int]) -> int:

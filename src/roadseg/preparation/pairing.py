@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..errors import ConfigError, DataError
 from ..imagery.layouts import Pair, list_images
+from ..imagery.raster import IMAGE_SUFFIXES
+from ..roads.vector_files import SUFFIXES
 
-__all__ = ["Pairing", "pair_up"]
+__all__ = ["Pairing", "are_lines", "pair_up"]
 
 SIDES = ("image", "label")
 HINT = "say which belong together with --pair, e.g. '{name}_sat = {name}_mask'"
@@ -39,7 +41,7 @@ def pair_up(images: Path, labels: Path, rule: str | None = None) -> Pairing:
 
     Args:
         images: a folder or one image.
-        labels: a folder, which may be the same, or one image.
+        labels: a folder, which may be the same, or one image; of vector files, or one of them for all images.
         rule: `IMAGE = LABEL`, each side with `{name}` once (or `{number}`: 7 is 007), or each a regular expression with
             one group. A side that ends in the suffix of an image is held against whole file names.
 
@@ -48,21 +50,25 @@ def pair_up(images: Path, labels: Path, rule: str | None = None) -> Pairing:
         DataError: a folder is missing or without images, or nothing pairs.
     """
     images, labels = Path(images), Path(labels)
-    image_files, label_files = list_images(images), list_images(labels)
+    image_files, lines = list_images(images), are_lines(images, labels)
+    if lines and labels.is_file():
+        return _one_for_all(image_files, labels, rule)
+    label_files = _vector_files(labels) if lines else list_images(labels)
     if images.is_file() and labels.is_file() and rule is None:
         return Pairing("one image, one label", (Pair(images.stem, images, labels),), ())
+    one_folder = images.resolve() == labels.resolve() and not lines
     if rule is not None:
         image_side, label_side = _sides(rule)
         by_label = _by_key(label_files, label_side)
-        taken = {f for found in by_label.values() for f in found} if images.resolve() == labels.resolve() else set()
+        taken = {f for found in by_label.values() for f in found} if one_folder else set()
         by_image = _by_key([f for f in image_files if f not in taken], image_side)
         left_over = _not_named(image_files, by_image, SIDES[0], taken), _not_named(label_files, by_label, SIDES[1])
         problems = [*left_over[0], *left_over[1]]
-        if images.resolve() == labels.resolve():
+        if one_folder:
             both = set(_files(by_image)) | set(_files(by_label))
             problems = [f"'{f}' follows neither side of the rule '{rule}'" for f in image_files if f not in both]
         return _made(f"paired by {rule}", by_image, by_label, problems)
-    if images.resolve() == labels.resolve():
+    if one_folder:
         raise ConfigError(f"'{images}' holds images and labels in one folder: {HINT}")
     by_image, by_label = _by_key(image_files, None), _by_key(label_files, None)
     if by_image.keys() & by_label.keys():
@@ -72,6 +78,43 @@ def pair_up(images: Path, labels: Path, rule: str | None = None) -> Pairing:
     if short_image.keys() & short_label.keys() - {""}:
         return _made(f"paired by {image_said} = {label_said}", short_image, short_label, [])
     return _made("paired by name", by_image, by_label, [])
+
+
+def are_lines(images: Path, labels: Path) -> bool:
+    """Whether the labels are vector files, or one.
+
+    Raises:
+        ConfigError: a folder of labels holds both vector files and images.
+    """
+    if labels.is_file():
+        return labels.suffix.lower() in SUFFIXES
+    if not labels.is_dir() or not _vector_files(labels):
+        return False
+    if images.resolve() == labels.resolve():
+        return True
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in labels.iterdir()):
+        raise ConfigError(f"'{labels}' holds vector files and images: give a folder with the labels alone")
+    return True
+
+
+def _vector_files(folder: Path) -> list[Path]:
+    kinds = set(SUFFIXES) - {".json"}  # which is mostly something else
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in kinds and not p.name.startswith("."))
+
+
+def _one_for_all(images: Sequence[Path], lines: Path, rule: str | None) -> Pairing:
+    if rule is not None:
+        raise ConfigError(f"--pair '{rule}': '{lines}' is one file for all images, so there is nothing to pair")
+    pairs, problems = [], []
+    for name, same in sorted(_by_key(images, None).items()):
+        if len(same) > 1:
+            listed = " and ".join(f"'{p}'" for p in same)
+            problems.append(f"{len(same)} images are called '{name}': {listed}; keep one of them")
+        else:
+            pairs.append(Pair(name, same[0], lines))
+    if not pairs:
+        raise DataError(f"no image has a name of its own: {problems[0]}")
+    return Pairing(f"the lines of '{lines.name}' for each", tuple(pairs), tuple(problems))
 
 
 def _made(rule: str, by_image: dict[str, list[Path]], by_label: dict[str, list[Path]], problems: list[str]) -> Pairing:

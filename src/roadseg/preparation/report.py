@@ -48,6 +48,12 @@ class Prepared:
         ]
         if about["unlabelled"]:
             lines.append(f"unlabelled: {about['unlabelled']:.1%} of the pixels")
+        lines += _of_lines(about["lines"]) if "lines" in about else []
+        if about.get("places"):
+            what = f"blocks of {about['blocks']} x {about['blocks']} tiles" if about["blocks"] else "images"
+            lines.append(f"places: {about['places']} {what}; those of one train or validate together (dataset.toml)")
+        elif kind == "tile" and len(about["pairs"]) > 1:
+            lines.append("places: one, so neighbouring tiles may lie on both sides of a split; see --blocks")
         reasons: dict[str, int] = {}
         for item in about["dropped"]:
             reasons[item["why"]] = reasons.get(item["why"], 0) + 1
@@ -70,6 +76,7 @@ class Tally:
     dropped: list[dict[str, str]] = field(default_factory=list)
     resolutions: set[float | None] = field(default_factory=set)
     shown: list[Shown] = field(default_factory=list)
+    group: tuple[str, int] | None = None  # regular expression of the places, and their number
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Job:
     tile: int
     overlap: int
     min_share: float
+    blocks: int = 0  # tiles a side of what stays on one side of a split; 0: images do
 
     @property
     def binary(self) -> bool:
@@ -98,6 +106,8 @@ def described(job: Job, tally: Tally, resolution: float | None) -> dict[str, Any
             about["ground_resolution_m"] = float(resolution / (job.resize.factor if job.resize else 1.0))
     elif len(tally.resolutions) == 1 and None not in tally.resolutions:
         about["ground_resolution_m"] = next(iter(tally.resolutions))
+    if tally.group is not None:
+        about["group"] = tally.group[0]
     about["notes"] = f"Made by roadseg prepare. {job.labels.rule}."
     return about
 
@@ -127,10 +137,29 @@ def about_it(
         "label_shift_px": {
             "dx": shift.dx, "dy": shift.dy, "confidence": round(shift.confidence, 3), "score": round(shift.score, 3),
         },
+        **job.labels.account(),
+        **({} if tally.group is None else {"places": tally.group[1], "group": tally.group[0], "blocks": job.blocks}),
         "dropped": tally.dropped,
         "skipped": list(problems),
         "pairs": tally.pairs,
     }  # fmt: skip
+
+
+def _of_lines(about: dict[str, Any]) -> list[str]:
+    """What was burnt and what was not, for the user."""
+    said = [f"burnt: {_count(about['roads'], 'road')}, {about['km']:.2f} km inside the images"]
+    for row in about["classes"][:LISTED]:
+        low, high = row["width_m"]
+        width = f"{low:g} m" if low == high else f"{low:g}..{high:g} m"
+        by = ", ".join(f"{name} {n}" if len(row["by"]) > 1 else name for name, n in row["by"].items())
+        said.append(f"  {row['class']}: {_count(row['roads'], 'road')}, {row['km']:.2f} km, {width} wide ({by})")
+    rest = about["classes"][LISTED:]
+    if rest:
+        said.append(f"  {len(rest)} more classes: {sum(row['km'] for row in rest):.2f} km")
+    said += [f"lines left out: {n}, {why}" for why, n in about["left_out"].items()]
+    if about["outside"]:
+        said.append(f"lines outside of every image: {about['outside']}")
+    return said
 
 
 def _count(n: int, what: str) -> str:

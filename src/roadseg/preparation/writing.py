@@ -39,6 +39,11 @@ class Place:
         self.transform = transform
         self.nodata = nodata
 
+    @property
+    def known(self) -> bool:
+        """Whether it is anywhere on the ground."""
+        return self.crs is not None and self.transform is not None
+
     def part(self, scale_y: float, scale_x: float, top: int, left: int) -> Any:
         """The transform of a part at (top, left) of the image resized by these scales; None where there is none."""
         if self.transform is None:
@@ -130,14 +135,22 @@ def _write_tiff(path: Path, picture: Picture, place: Place, transform: Any) -> N
                 target.write_mask(valid)
 
 
-def write_labels(path: Path, mask: NDArray[np.uint8], binary: bool) -> None:
-    """Write class positions as an 8-bit grey PNG: 0 and 255 when `binary`, else the positions and 255 (`IGNORED`).
+def write_labels(path: Path, mask: NDArray[np.uint8], binary: bool, place: Place, transform: Any) -> None:
+    """Write class positions in 8 bits: 0 and 255 when `binary`, else the positions and 255 (`IGNORED`).
+
+    Args:
+        path: `.png`, or `.tif` on the ground of the image.
+        place, transform: see `write_part`.
 
     Raises:
         OutputError: it cannot be written.
     """
+    pixels = np.ascontiguousarray(mask * np.uint8(255) if binary else mask)
     with _writing(path):
-        Image.fromarray(np.ascontiguousarray(mask * np.uint8(255) if binary else mask)).save(path, format="PNG")
+        if path.suffix in TIFF_SUFFIXES:
+            _write_tiff(path, Picture(pixels[..., None], None), Place(place.crs, place.transform), transform)
+        else:
+            Image.fromarray(pixels).save(path, format="PNG")
 
 
 def part_of(picture: Picture, tile: Tile) -> Picture:

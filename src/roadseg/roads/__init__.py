@@ -1,3 +1,3 @@
-"""What becomes of masks: 16x16 patches and contest submissions."""
+"""What becomes of masks: contest patches and submissions, centre lines, polygons, road networks and their scores."""
 
 __all__: list[str] = []

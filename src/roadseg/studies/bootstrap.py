@@ -139,7 +139,7 @@ def check_metric(metric: str, classes: int) -> None:
 
 def _tail(images: int, confidence: float) -> float:
     """Share of the resamples beyond each end."""
-    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+    from scipy import special
 
     reach = float(special.stdtrit(images - 1, (1 + confidence) / 2)) * math.sqrt(images / (images - 1))
     return float(special.ndtr(-reach))

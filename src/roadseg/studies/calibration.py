@@ -202,7 +202,7 @@ def fit_temperature(pixels: NDArray[np.int64]) -> float:
     Args:
         pixels: (2, LEVELS) counts, see `Histogram`.
     """
-    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+    from scipy.optimize import minimize_scalar
 
     logits = _logits(np.arange(LEVELS) / (LEVELS - 1))
     total = max(1, int(pixels.sum()))

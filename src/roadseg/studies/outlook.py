@@ -135,7 +135,7 @@ def _power(ratio: float, df: int, alpha: float) -> float:
     The noncentral t by its definition: a normal deviate over an independent chi, averaged over quantiles of the
     latter. It holds for the huge critical values of one or two degrees of freedom too.
     """
-    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+    from scipy import special
 
     critical = float(special.stdtrit(df, 1 - alpha / 2)) * _chi(df)
     return float((special.ndtr(ratio - critical) + special.ndtr(-ratio - critical)).mean())
@@ -144,7 +144,7 @@ def _power(ratio: float, df: int, alpha: float) -> float:
 @lru_cache(maxsize=512)
 def _chi(df: int) -> NDArray[np.float64]:
     """Quantiles, evenly spread, of the square root of chi squared over its degrees of freedom."""
-    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+    from scipy import special
 
     found: NDArray[np.float64] = np.sqrt(special.chdtri(df, (np.arange(POINTS) + 0.5) / POINTS) / df)
     return found

@@ -113,7 +113,7 @@ def corrected_t(differences: Sequence[float], n_train: float, n_test: float, con
     df = count - 1
     if not sd:
         return PairedT(mean, sd, -math.inf, math.inf, 1.0, df)
-    from scipy import special  # type: ignore[import-untyped, unused-ignore]
+    from scipy import special
 
     error = sd * math.sqrt(1 / count + n_test / n_train)
     half = float(special.stdtrit(df, (1 + confidence) / 2)) * error

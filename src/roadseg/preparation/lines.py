@@ -1,0 +1,328 @@
+"""Lines of vector files as labels: read, given a width each, placed on each image, burnt on its grid, accounted for.
+
+The widths are from `widths`, the drawing from `burning`; files are read by `roads.layers`.
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DataError, RoadsegWarning
+from ..imagery.layouts import Pair
+from ..imagery.resample import resample, resample_mask
+from ..roads.layers import RoadLayer, read_layer, transform_points
+from .burning import Burnt, Grid, grid_of
+from .cutting import Tile
+from .labels import Look, Masks
+from .sheet import CELL, Shown
+from .widths import Drawn, Widths
+
+__all__ = ["LineLabels", "check_crs"]
+
+LISTED = 8  # attributes, images or classes named in a message
+MARGIN = 0.02  # of an image's extent, that lines are looked for beyond it: roads whose middle is outside
+INK = (255, 0, 200)  # of the lines on the sheet: a colour that no ground has
+THIN = 1.0  # px; roads that are narrower break up
+
+
+@dataclass
+class _Count:
+    """What one class of lines came to."""
+
+    roads: set[tuple[Path, int]] = field(default_factory=set)
+    metres: float = 0.0
+    widths: set[float] = field(default_factory=set)
+    by: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A vector file: its roads with what becomes of each, and their extents."""
+
+    layer: RoadLayer
+    drawn: tuple[Drawn, ...]
+    boxes: NDArray[np.float64]  # (n, 4) left, bottom, right, top
+
+
+class LineLabels:
+    """Lines, one file for all images or one for each.
+
+    Args:
+        widths: how wide, and what is no road.
+        crs: that the files are in, whatever they say; None: as they say.
+        layer: which layer of files with several.
+    """
+
+    classes = ("background", "road")
+    ignores = False
+
+    def __init__(self, widths: Widths, crs: str | None = None, layer: str | None = None) -> None:
+        self.widths = widths
+        self.crs = crs
+        self.layer = layer
+        self._files: dict[Path, _File] = {}
+        self._burnt: tuple[Path, Burnt] | None = None
+        self._counts: dict[str, _Count] = {}
+        self._left_out: dict[str, set[tuple[Path, int]]] = {}
+        self._thin: set[tuple[Path, int]] = set()
+        self._empty: list[str] = []
+        self._metres: list[float] = []
+        self._elsewhere = ""  # where the last image lies, for a message
+
+    @property
+    def rule(self) -> str:
+        """One line for the user."""
+        systems = sorted({_short(str(file.layer.crs)) for file in self._files.values()})
+        named = f" ({', '.join(systems[:3])}{', ...' if len(systems) > 3 else ''})" if systems else ""
+        return f"labels are lines{named}, {self.widths.words()}"
+
+    def check(self, path: Path) -> None:
+        """Read a file that is for all images, so that what is wrong with it is said once.
+
+        Raises:
+            DataError: it cannot be read or drawn.
+        """
+        self._file(path)
+
+    # --- the steps of `Labels` ---------------------------------------------------------------------------------------
+
+    def look(self, pair: Pair) -> Look:
+        """Place the lines on one image and count them."""
+        grid = grid_of(pair.image)
+        file = self._file(pair.mask)
+        burnt = self._place(file, grid, pair)
+        if not burnt.index:
+            self._empty.append(pair.stem)
+        for k, metres in zip(burnt.index, burnt.metres.tolist(), strict=True):
+            drawn = file.drawn[k]
+            count = self._counts.setdefault(drawn.what, _Count())
+            if (pair.mask, k) not in count.roads:
+                count.roads.add((pair.mask, k))
+                count.by[drawn.by] += 1
+            count.metres += metres
+            if drawn.width is not None:
+                count.widths.add(drawn.width)
+                if drawn.width < THIN * grid.resolution:
+                    self._thin.add((pair.mask, k))
+        self._metres.append(grid.resolution)
+        return Look(pair.mask, (grid.height, grid.width), None)
+
+    def settle(self, looks: Sequence[Look]) -> None:
+        """Check that the lines fit the images; `DataError` where none lies in any."""
+        if not self._counts:
+            raise DataError(self._nowhere())
+        if self._empty:
+            listed = ", ".join(f"'{name}'" for name in self._empty[:LISTED])
+            more = ", ..." if len(self._empty) > LISTED else ""
+            plural = f"{len(self._empty)} images have" if len(self._empty) > 1 else "an image has"
+            text = f"{plural} no road in the lines, and only background: {listed}{more}; take out what is not mapped"
+            warnings.warn(text, RoadsegWarning, stacklevel=3)
+        if self._thin:
+            pixel = max(self._metres)
+            text = (
+                f"{len(self._thin)} roads are narrower than a pixel ({pixel:.3g} m) and break up: draw them wider with "
+                "--width or --widths"
+            )
+            warnings.warn(text, RoadsegWarning, stacklevel=3)
+
+    def masks(self, pair: Pair) -> Masks:
+        """The roads on any part of the image, 0 and 1; the rest of it is not drawn."""
+        burnt = self._on(pair)
+        return lambda tile: burnt.part(tile.top, tile.left, tile.height, tile.width)
+
+    def shown(self, pair: Pair, tile: Tile, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Shown:
+        """A row of the sheet: the lines themselves over the image, in the place of the label.
+
+        Args:
+            tile: the part of the image that `image` (H, W, C) uint8 and `mask` (H, W) hold.
+        """
+        import cv2
+
+        height, width = mask.shape
+        factor = min(1.0, CELL / max(height, width))
+        h, w = max(1, round(height * factor)), max(1, round(width * factor))
+        small = resample(np.ascontiguousarray(image[..., :3] if image.shape[-1] > 3 else image), h, w)
+        label = np.repeat(small, 3, axis=-1) if small.shape[-1] == 1 else small[..., :3].copy()
+        if label.shape[-1] == 2:
+            label = np.ascontiguousarray(np.repeat(label[..., :1], 3, axis=-1))
+        scale = np.array([w / width, h / height])
+        for line in self._on(pair).lines:
+            points = np.rint(((line - [tile.left, tile.top]) * scale - 0.5) * 16).clip(-(2**30), 2**30)
+            cv2.polylines(label, [points.astype(np.int32)], False, INK, 1, cv2.LINE_AA, 4)
+        return Shown(pair.stem, small, label, resample_mask(mask, h, w))
+
+    def account(self) -> dict[str, Any]:
+        """What `prepare.json` says of the lines: counts, kilometres and widths by class, what was left out and why."""
+        rows = []
+        for what, count in sorted(self._counts.items(), key=lambda item: (-item[1].metres, item[0])):
+            rows.append(
+                {
+                    "class": what,
+                    "roads": len(count.roads),
+                    "km": round(count.metres / 1000, 3),
+                    "width_m": [round(min(count.widths), 3), round(max(count.widths), 3)],
+                    "by": dict(sorted(count.by.items())),
+                }
+            )
+        total = len({road for count in self._counts.values() for road in count.roads})
+        given = sum(len(file.drawn) for file in self._files.values())
+        left_out = {why: len(roads) for why, roads in sorted(self._left_out.items())}
+        found = {
+            "files": len(self._files),
+            "crs": sorted({str(file.layer.crs) for file in self._files.values()}),
+            "lines": given,
+            "roads": total,
+            "km": round(sum(count.metres for count in self._counts.values()) / 1000, 3),
+            "classes": rows,
+            "left_out": left_out,
+            "outside": given - total - sum(left_out.values()),
+            "images_without_roads": self._empty,
+        }
+        return {"lines": found}
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def _file(self, path: Path) -> _File:
+        if path not in self._files:
+            layer = self._read(path)
+            drawn = tuple(self.widths.of(road.properties) for road in layer.roads)
+            self._check_attributes(path, layer, drawn)
+            boxes = np.array([[*road.line.min(axis=0), *road.line.max(axis=0)] for road in layer.roads], np.float64)
+            self._files[path] = _File(layer, drawn, boxes.reshape(-1, 4))
+        return self._files[path]
+
+    def _read(self, path: Path) -> RoadLayer:
+        if self.crs is not None:
+            return RoadLayer(read_layer(path, layer=self.layer, pixels=True).roads, self.crs)
+        try:
+            layer = read_layer(path, layer=self.layer)
+        except DataError as error:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    read_layer(path, layer=self.layer, pixels=True)
+            except DataError:
+                raise error from None
+            raise DataError(f"{error}; or say it here: --lines-crs EPSG:...") from error
+        if layer.crs is None:
+            raise DataError(
+                f"the lines of '{path}' are in pixel coordinates, which say nothing of a place: trace the GeoTIFF "
+                "itself, or give lines with a CRS"
+            )
+        return layer
+
+    def _check_attributes(self, path: Path, layer: RoadLayer, drawn: Sequence[Drawn]) -> None:
+        """Refuse a column that is not there, and lines of which nothing says how wide they are."""
+        names = list(dict.fromkeys(name for road in layer.roads for name in road.properties))
+        listed = ", ".join(names[: 4 * LISTED]) + (", ..." if len(names) > 4 * LISTED else "") or "none"
+        column = self.widths.column
+        if column is not None and layer.roads and column not in names and not _is_packed(layer, column):
+            raise DataError(f"the lines of '{path}' have no attribute '{column}' (--width-field): they have {listed}")
+        if layer.roads and all(one.width is None for one in drawn):
+            reasons = Counter(one.by for one in drawn)
+            why = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+            raise DataError(
+                f"no line of '{path}' can be drawn: {why}; its attributes are {listed}: give --width M, --width-field "
+                "NAME or --widths FILE.toml"
+            )
+
+    def _nowhere(self) -> str:
+        path, file = next(iter(self._files.items()))
+        if not len(file.boxes):
+            return f"'{path}' has no line: give the layer that holds the roads"
+        low, high = file.boxes[:, :2].min(axis=0), file.boxes[:, 2:].max(axis=0)
+        extent = f"{low[0]:.6g}..{high[0]:.6g}, {low[1]:.6g}..{high[1]:.6g}"
+        return (
+            f"no line lies in any of the {len(self._empty)} images: those of '{path}' span {extent} in "
+            f"{_short(str(file.layer.crs))}, the images lie elsewhere ({self._elsewhere}): give other lines, or their "
+            "true CRS with --lines-crs EPSG:..."
+        )
+
+    # --- images ------------------------------------------------------------------------------------------------------
+
+    def _on(self, pair: Pair) -> Burnt:
+        """The lines on the grid of a pair's image; those of the last image are kept."""
+        if self._burnt is None or self._burnt[0] != pair.image:
+            burnt = self._place(self._file(pair.mask), grid_of(pair.image), pair)
+            self._burnt = pair.image, burnt
+        return self._burnt[1]
+
+    def _place(self, file: _File, grid: Grid, pair: Pair) -> Burnt:
+        """Burnt roads of one image; `index` is that in the file."""
+        crs = str(file.layer.crs)
+        near = self._near(file, grid, crs, pair)
+        for k in near:
+            if file.drawn[k].width is None:
+                self._left_out.setdefault(file.drawn[k].by, set()).add((pair.mask, k))
+        drawn = [k for k in near if file.drawn[k].width is not None]
+        lines = _moved([file.layer.roads[k].line for k in drawn], crs, grid)
+        burnt = Burnt.of(lines, [file.drawn[k].width or 0.0 for k in drawn], grid)
+        burnt.index = [drawn[k] for k in burnt.index]
+        return burnt
+
+    def _near(self, file: _File, grid: Grid, crs: str, pair: Pair) -> list[int]:
+        """Lines whose extent meets the image's, in the lines' CRS: far ones may have no place in the image's."""
+        from ..roads.layers import is_geographic
+
+        try:
+            left, bottom, right, top = grid.bounds(crs)
+        except Exception as error:  # GDAL's, of several kinds
+            raise DataError(
+                f"image '{pair.image}' ({_short(_name(grid.crs))}) has no place in the CRS of '{pair.mask}' "
+                f"({_short(crs)}): {error}"
+            ) from error
+        if not all(map(math.isfinite, (left, bottom, right, top))):
+            raise DataError(
+                f"image '{pair.image}' ({_short(_name(grid.crs))}) has no place in the CRS of '{pair.mask}' "
+                f"({_short(crs)}): one of the two is wrong"
+            )
+        self._elsewhere = f"'{pair.image.name}': {left:.6g}..{right:.6g}, {bottom:.6g}..{top:.6g}"
+        widest = max((one.width or 0.0 for one in file.drawn), default=0.0)
+        reach = widest / (50_000 if is_geographic(crs) else 1)  # half a width, generously, in degrees or metres or feet
+        margin = MARGIN * max(right - left, top - bottom) + reach
+        boxes = file.boxes
+        meets = (boxes[:, 0] <= right + margin) & (boxes[:, 2] >= left - margin)
+        meets &= (boxes[:, 1] <= top + margin) & (boxes[:, 3] >= bottom - margin)
+        return [int(k) for k in np.flatnonzero(meets)]
+
+
+def _moved(lines: Sequence[NDArray[np.float64]], crs: str, grid: Grid) -> list[NDArray[np.float64]]:
+    if not lines:
+        return []
+    ends = np.cumsum([len(line) for line in lines])[:-1]
+    return list(np.split(transform_points(np.concatenate(lines), crs, grid.crs.to_wkt()), ends))
+
+
+def _is_packed(layer: RoadLayer, name: str) -> bool:
+    from .tags import tags_of
+
+    return any(name in tags_of(road.properties) for road in layer.roads)
+
+
+def _name(crs: Any) -> str:
+    return str(crs.to_string())
+
+
+def _short(crs: str) -> str:
+    return crs if len(crs) <= 40 else crs[:37] + "..."
+
+
+def check_crs(text: str) -> None:
+    """Refuse what is no coordinate reference system.
+
+    Raises:
+        ConfigError: `--lines-crs` cannot be understood.
+    """
+    from ..roads.layers import is_geographic
+
+    try:
+        is_geographic(text)
+    except DataError as error:
+        raise ConfigError(f"--lines-crs {text}: {error}") from error

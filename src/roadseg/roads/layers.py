@@ -1,0 +1,239 @@
+"""Roads as lines: a layer of them, read from and written to vector files, reprojected, measured.
+
+What files are like is known to `vector_files`; graphs of a layer are made in `graph`.
+"""
+
+import functools
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, RoadsegWarning
+
+__all__ = [
+    "Road",
+    "RoadLayer",
+    "is_geographic",
+    "joined",
+    "length_m",
+    "lengths",
+    "metric_crs",
+    "read_layer",
+    "reproject",
+    "transform_points",
+    "unit_of",
+    "write_layer",
+]
+
+WGS84 = "EPSG:4326"  # longitude, latitude in degrees: what GeoJSON has (RFC 7946, section 4)
+SCALE_ERROR = 0.01  # a projection whose metres are off by more than this is not one to measure in (Web Mercator)
+
+
+@dataclass(frozen=True)
+class Road:
+    """One road.
+
+    Attributes:
+        line: (N, 2) float64, x and y in the layer's units, N >= 2.
+        properties: length_m, width_m, probability, ... or the file's own attributes; values are str, int, float,
+            bool or None.
+    """
+
+    line: NDArray[np.float64]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoadLayer:
+    """Roads in one coordinate reference system.
+
+    Attributes:
+        roads: the roads, in the order of the file.
+        crs: "EPSG:32611" or WKT; None: pixel coordinates, x to the right, y down, (0, 0) the image's upper left corner.
+    """
+
+    roads: tuple[Road, ...]
+    crs: str | None
+
+
+def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = False) -> RoadLayer:
+    """The lines of a GeoPackage, GeoJSON, FlatGeobuf or Shapefile. Lines of several parts become several roads.
+
+    A GeoJSON is in EPSG:4326 unless it names another CRS. Heights (z) are dropped. A line of no length or with
+    coordinates that are not finite is left out with a warning.
+
+    Args:
+        layer: which layer of a file with several; None: the only one that has lines, or the one called "roads".
+        pixels: the file has no CRS and its coordinates are pixels of a plain image.
+
+    Raises:
+        DataError: the file is missing, empty or not a vector file; it has no such layer; a geometry is not a line; it
+            says no CRS.
+    """
+    from .vector_files import read_features
+
+    path = Path(path)
+    features = read_features(path, layer=layer, pixels=pixels, kinds=("LineString", "MultiLineString"))
+    roads = []
+    broken = 0
+    for geometry, properties in zip(features.geometries, features.properties, strict=True):
+        for part in getattr(geometry, "geoms", [geometry]):
+            line = np.asarray(part.coords, np.float64)[:, :2]
+            if not np.isfinite(line).all() or not (line != line[:1]).any():
+                broken += 1
+                continue
+            roads.append(Road(line, properties))
+    if broken:
+        text = f"{broken} lines of '{path}' have no length or no finite coordinates: left out"
+        warnings.warn(text, RoadsegWarning, stacklevel=2)
+    return RoadLayer(tuple(roads), features.crs)
+
+
+def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> None:
+    """Write the roads: `.gpkg` (layer `name`), `.fgb`, or `.geojson` in EPSG:4326.
+
+    Pixel coordinates have no place on the earth: they are written as they are, which a warning says; `read_layer` of
+    such a file gives them back as pixel coordinates.
+
+    Raises:
+        OutputError: another suffix, or the file cannot be written.
+    """
+    import shapely
+
+    from .vector_files import Features, write_features
+
+    geometries = [shapely.LineString(road.line) for road in layer.roads]
+    features = Features(geometries, [road.properties for road in layer.roads], layer.crs)
+    write_features(Path(path), {name: features}, kind="LineString")
+
+
+def reproject(layer: RoadLayer, crs: str) -> RoadLayer:
+    """The same roads in another CRS, vertex by vertex (a straight line of kilometres stays straight on the new map).
+
+    Raises:
+        DataError: the layer is in pixel coordinates, `crs` is unknown, or a vertex has no place in it.
+    """
+    if layer.crs is None:
+        raise DataError("roads in pixel coordinates cannot be reprojected: trace a georeferenced raster instead")
+    if layer.crs == crs:
+        return layer
+    if not layer.roads:
+        return RoadLayer((), crs)
+    ends = np.cumsum([len(road.line) for road in layer.roads])[:-1]
+    moved = np.split(transform_points(np.concatenate([road.line for road in layer.roads]), layer.crs, crs), ends)
+    return RoadLayer(
+        tuple(replace(road, line=line) for road, line in zip(layer.roads, moved, strict=True)), crs
+    )  # fmt: skip
+
+
+def metric_crs(layer: RoadLayer) -> str:
+    """A CRS to measure the layer in: its own where its unit is a metre on the ground, else the UTM zone of its centre.
+
+    Web Mercator is no such CRS (its metres are 1.24 times too short at 36 degrees), nor is one in feet. An empty
+    layer in degrees gives EPSG:4326: there is nothing to measure.
+
+    Raises:
+        DataError: the layer is in pixel coordinates.
+    """
+    if layer.crs is None:
+        raise DataError("roads in pixel coordinates have no metres: give files with a CRS, or measure in pixels")
+    if not layer.roads:
+        return layer.crs
+    points = np.concatenate([road.line for road in layer.roads])
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2
+    longitude, latitude = transform_points(centre[None], layer.crs, WGS84)[0]
+    zone = min(max(int((longitude + 180) // 6) + 1, 1), 60)
+    utm = f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+    if layer.crs == utm or (not is_geographic(layer.crs) and _keeps_lengths(centre, layer.crs, utm)):
+        return layer.crs
+    return utm
+
+
+def joined(layers: Iterable[RoadLayer]) -> RoadLayer:
+    """The roads of several layers of one CRS in one layer.
+
+    Raises:
+        DataError: their CRS differ, or there is none.
+    """
+    found: Sequence[RoadLayer] = list(layers)
+    systems = {layer.crs for layer in found}
+    if len(systems) != 1:
+        raise DataError(f"layers in {len(systems)} coordinate reference systems: reproject them to one first")
+    return RoadLayer(tuple(road for layer in found for road in layer.roads), systems.pop())
+
+
+def length_m(layer: RoadLayer) -> NDArray[np.float64]:
+    """(n,) length of each road in metres; in pixels where the layer is in pixel coordinates."""
+    return lengths(layer if layer.crs is None else reproject(layer, metric_crs(layer)))
+
+
+def lengths(layer: RoadLayer) -> NDArray[np.float64]:
+    """(n,) length of each road in the layer's own units."""
+    return np.array([float(np.hypot(*np.diff(road.line, axis=0).T).sum()) for road in layer.roads], np.float64)
+
+
+def unit_of(layer: RoadLayer) -> str:
+    """What `length_m` of the layer is in: "m", or "px" of pixel coordinates."""
+    return "px" if layer.crs is None else "m"
+
+
+def transform_points(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
+    """(N, 2) x, y from one CRS to another; geographic coordinates are longitude, latitude.
+
+    Raises:
+        DataError: a CRS is unknown, or a point has no place in `target`.
+    """
+    from rasterio.warp import transform
+
+    start, end = _crs(source), _crs(target)
+    try:
+        x, y = transform(start, end, points[:, 0], points[:, 1])
+    except Exception as error:  # GDAL's, of several kinds
+        raise DataError(
+            f"cannot reproject from {_short(source)} to {_short(target)}: {error} (is the first the file's real CRS?)"
+        ) from error
+    moved = np.column_stack([x, y]).astype(np.float64)
+    bad = ~np.isfinite(moved).all(axis=1)
+    if bad.any():
+        where = ", ".join(f"{value:g}" for value in points[bad.argmax()])
+        raise DataError(
+            f"the point ({where}) has no place in {_short(target)}: the file's CRS is probably not {_short(source)}"
+        )
+    return moved
+
+
+def is_geographic(crs: str) -> bool:
+    """Whether coordinates are longitude and latitude.
+
+    Raises:
+        DataError: the CRS is unknown.
+    """
+    return bool(_crs(crs).is_geographic)
+
+
+@functools.lru_cache(maxsize=64)
+def _crs(text: str) -> Any:
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise DataError(f"unknown CRS '{_short(text)}': give one like EPSG:32611") from error
+
+
+def _short(crs: str) -> str:
+    return crs if len(crs) <= 40 else crs[:37] + "..."
+
+
+def _keeps_lengths(centre: NDArray[np.float64], crs: str, utm: str) -> bool:
+    """Whether 100 units to the right and 100 up from `centre` are 100 m each on the ground, as UTM has it."""
+    cross = centre + np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
+    moved = transform_points(cross, crs, utm)
+    return all(abs(math.dist(moved[0], moved[k]) / 100 - 1) < SCALE_ERROR for k in (1, 2))

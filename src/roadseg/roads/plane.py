@@ -1,0 +1,107 @@
+"""Two road layers in one plane, metres or pixels, and cut to one area: what every comparison of them begins with."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, RoadsegWarning
+from .layers import Road, RoadLayer, metric_crs, read_layer, reproject, transform_points
+
+__all__ = ["clip", "in_one_plane", "read_area"]
+
+MARGIN = 100.0  # metres (pixels) between the boxes of two layers above which they are of two places
+
+
+def in_one_plane(
+    first: RoadLayer | Path | str, second: RoadLayer | Path | str, *, area: Path | str | None = None
+) -> tuple[RoadLayer, RoadLayer]:
+    """Both layers in one CRS whose unit is the metre, or both in pixel coordinates; files are read.
+
+    A warning says when they lie nowhere near each other.
+
+    Args:
+        area: a file of polygons; both layers are cut to it.
+
+    Raises:
+        DataError: a file cannot be read; one layer has a CRS and the other pixel coordinates.
+    """
+    layers = [item if isinstance(item, RoadLayer) else read_layer(item) for item in (first, second)]
+    names = [f"'{item}'" if isinstance(item, Path | str) else f"layer {k}" for k, item in enumerate((first, second), 1)]
+    if (layers[0].crs is None) != (layers[1].crs is None):
+        without = 0 if layers[0].crs is None else 1
+        raise DataError(
+            f"{names[without]} is in pixel coordinates, {names[1 - without]} has a CRS: trace a georeferenced raster, "
+            "or give both in pixel coordinates"
+        )
+    if layers[0].crs is not None:
+        # Of two metric systems the one that sorts first, whichever layer comes first: swapped layers score the same.
+        crs = min({metric_crs(layer) for layer in layers if layer.roads} or {metric_crs(layers[0])})
+        layers = [reproject(layer, crs) for layer in layers]
+    if all(layer.roads for layer in layers) and _apart(*layers):
+        text = f"{names[0]} and {names[1]} do not overlap at all: are they of the same place, with the right CRS?"
+        warnings.warn(text, RoadsegWarning, stacklevel=3)
+    if area is not None:
+        polygon = read_area(area, layers[0].crs)
+        layers = [clip(layer, polygon) for layer in layers]
+    return layers[0], layers[1]
+
+
+def _apart(first: RoadLayer, second: RoadLayer) -> bool:
+    low, high = zip(*[_bounds(layer) for layer in (first, second)], strict=True)
+    return bool((low[0] > high[1] + MARGIN).any() or (low[1] > high[0] + MARGIN).any())
+
+
+def _bounds(layer: RoadLayer) -> tuple[Any, Any]:
+    points = np.concatenate([road.line for road in layer.roads])
+    return points.min(axis=0), points.max(axis=0)
+
+
+def read_area(path: Path | str, crs: str | None) -> Any:
+    """The polygons of a file as one shapely geometry in `crs` (None: pixel coordinates).
+
+    Raises:
+        DataError: the file cannot be read, has no polygons, or says no CRS where the roads have one (or the reverse).
+    """
+    import shapely
+
+    from .vector_files import read_features
+
+    path = Path(path)
+    found = read_features(path, pixels=crs is None, kinds=("Polygon", "MultiPolygon"))
+    if not found.geometries:
+        raise DataError(f"'{path}' has no polygon: draw the area to look at")
+    if (found.crs is None) != (crs is None):
+        what = ("a CRS", "pixel coordinates") if crs is None else ("pixel coordinates", "a CRS")
+        raise DataError(f"the area '{path}' has {what[0]}, the roads have {what[1]}: give both alike")
+    whole = shapely.union_all(shapely.make_valid(np.array(list(found.geometries), dtype=object)))
+    if crs is None or found.crs is None or found.crs == crs:
+        return whole
+    source = found.crs
+    return shapely.transform(whole, lambda points: transform_points(points, source, crs))
+
+
+def clip(layer: RoadLayer, area: Any) -> RoadLayer:
+    """The parts of the roads inside `area` (shapely, in the layer's CRS); of a road in several parts several roads."""
+    import shapely
+
+    shapely.prepare(area)
+    roads = []
+    for road in layer.roads:
+        inside = shapely.intersection(shapely.LineString(road.line), area)
+        roads += [Road(line, road.properties) for line in _lines(inside)]
+    return RoadLayer(tuple(roads), layer.crs)
+
+
+def _lines(geometry: Any) -> Sequence[Any]:
+    """The lines of what an intersection gave; where a road only touches the area there are points, too."""
+    import shapely
+
+    if geometry.is_empty:
+        return []
+    # A line that crosses itself comes back in pieces.
+    merged = shapely.line_merge(geometry) if geometry.geom_type == "MultiLineString" else geometry
+    parts = getattr(merged, "geoms", [merged])
+    return [np.asarray(part.coords, np.float64) for part in parts if part.geom_type == "LineString" and part.length > 0]
