@@ -2,10 +2,12 @@
 
     python benchmarks/roads.py made                                   made networks, burnt and traced back
     python benchmarks/roads.py mask MASK LINES [--like IMAGE.tif]     a mask against the lines that it was drawn from
+    python benchmarks/roads.py predicted RUN DATASET                  with and without bridges and pruning, on predictions
     python benchmarks/roads.py bands                                  one piece against tiles and bands of any size
     python benchmarks/roads.py size [5000 10000]                      seconds and peak memory of large GeoTIFFs
 
-Each prints JSON lines. `made` and `bands` measure in pixels, `mask` in metres; `size` runs each mask in a process of
+`predicted` takes the probabilities of a run's validation images, and as the truth the lines of their masks. Each prints
+JSON lines. `made`, `predicted` and `bands` measure in pixels, `mask` in metres; `size` runs each mask in a process of
 its own, whose memory includes Python and the libraries.
 """
 
@@ -15,17 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from roadseg.errors import RoadsegWarning
+from roadseg.imagery.dataset import open_dataset
 from roadseg.machine import peak_memory_mb
 from roadseg.roads.bands import Raster
 from roadseg.roads.centrelines import TraceOptions, trace, trace_file, trace_raster
 from roadseg.roads.layers import RoadLayer, read_layer
 from roadseg.roads.made import made_network
-from roadseg.roads.network_scores import score_graph
+from roadseg.roads.mask_scores import pool_networks
+from roadseg.roads.network_scores import compare_layers, score_graph
 
 SCORES = ("apls", "relaxed_f1", "relaxed_precision", "relaxed_recall", "length_ratio")
 
@@ -53,6 +60,31 @@ def mask(path: Path, lines: Path, like: Path | None, options: TraceOptions) -> N
     truth = read_layer(lines)
     scores = score_graph(truth, layer)
     say(mask=path.name, roads=len(layer.roads), buffer_m=3, snap_m=4, **{k: scores[k] for k in SCORES})
+
+
+def predicted(run: Path, dataset: Path) -> None:
+    """Validation images of a run: their probabilities traced in several ways, against their masks traced in one."""
+    opened = open_dataset(dataset)
+    stems = {item["stem"] for item in json.loads((run / "split.json").read_text())["val"]}
+    samples = [opened.read(k) for k, pair in enumerate(opened.pairs) if pair.stem in stems]
+    ways = {
+        "defaults": TraceOptions(),
+        "without bridges": TraceOptions(bridge=0.0),
+        "without pruning": TraceOptions(prune=0.0),
+        "without either": TraceOptions(bridge=0.0, prune=0.0),
+        "without hysteresis": TraceOptions(low=0.5),
+        "without all of these": TraceOptions(bridge=0.0, prune=0.0, low=0.5),
+    }
+    warnings.simplefilter("ignore", RoadsegWarning)  # an image without any road is no news here
+    truths = {s.stem: trace(np.where(s.mask == 1, np.uint8(255), np.uint8(0))) for s in samples}
+    for name, options in ways.items():
+        parts = {}
+        for stem, truth in truths.items():
+            probability = np.asarray(Image.open(run / "validation" / f"{stem}.png"))
+            parts[stem] = compare_layers(truth, trace(probability, options=options), buffer=10.0, snap=13.0)
+        scores = pool_networks(parts, buffer=10.0, snap=13.0)
+        shown = {key: scores[key] for key in ("apls", "apls_mean", "relaxed_precision", "relaxed_recall", "relaxed_f1")}
+        say(way=name, images=len(parts), buffer_px=10, snap_px=13, **shown)
 
 
 def bands(rounds: int) -> None:
@@ -116,6 +148,9 @@ def main() -> None:
     sub.add_argument("--like", type=Path)
     sub.add_argument("--bridge", type=float)
     sub.add_argument("--prune", type=float, default=1.0)
+    sub = parts.add_parser("predicted")
+    sub.add_argument("run", type=Path)
+    sub.add_argument("dataset", type=Path)
     parts.add_parser("size").add_argument("sides", type=int, nargs="*", default=[5000, 10_000])
     parts.add_parser("one").add_argument("path", type=Path)
     args = parser.parse_args()
@@ -125,6 +160,8 @@ def main() -> None:
         bands(args.rounds)
     elif args.part == "mask":
         mask(args.mask, args.lines, args.like, TraceOptions(bridge=args.bridge, prune=args.prune))
+    elif args.part == "predicted":
+        predicted(args.run, args.dataset)
     elif args.part == "size":
         size(args.sides or [5000, 10_000])
     else:
