@@ -2,7 +2,7 @@
 
     python benchmarks/roads.py made                                   made networks, burnt and traced back
     python benchmarks/roads.py mask MASK LINES [--like IMAGE.tif]     a mask against the lines that it was drawn from
-    python benchmarks/roads.py predicted RUN DATASET                  with and without bridges and pruning, on predictions
+    python benchmarks/roads.py predicted RUN DATASET                  predictions with and without bridges and pruning
     python benchmarks/roads.py bands                                  one piece against tiles and bands of any size
     python benchmarks/roads.py size [5000 10000]                      seconds and peak memory of large GeoTIFFs
 

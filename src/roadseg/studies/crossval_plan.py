@@ -55,7 +55,7 @@ class Plan:
 
     def __str__(self) -> str:
         sizes = " + ".join(str(len(split.val)) for split in self.splits)
-        groups = f", whole groups by '{self.group}'" if self.group is not None else ""
+        groups = "".join(self.splits[0].rule.partition(", whole groups by ")[1:])  # asked for, or of the dataset
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         return (
             f"{self.summary}\n"
