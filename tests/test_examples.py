@@ -76,6 +76,7 @@ def test_the_studies_ask_the_whole_list():
         "leaky_relu",
         "model_changes",
         "perturbations",
+        "small",
         "unmeasured",
         "weighted_loss",
     }
