@@ -15,6 +15,7 @@ from roadseg.imagery.dataset import open_dataset
 from roadseg.imagery.splits import split_dataset
 from roadseg.studies import jobs, rehearsal
 from roadseg.studies.jobs import Outcome
+from roadseg.studies.locks import lock_beside, training_lock
 from roadseg.studies.records import pair_hash, read_records
 from roadseg.studies.study import read_study
 
@@ -99,7 +100,8 @@ class StandIn:
         }
         job.out.mkdir(parents=True)
         save_config(job.config, job.out / "config.toml")
-        (job.out / "split.json").write_text(json.dumps({"val": hashes}))
+        train = [opened.entry(k) for k in split.train]
+        (job.out / "split.json").write_text(json.dumps({"train": train, "val": hashes}))
         (job.out / "metrics.json").write_text(json.dumps(metrics))
         (job.out / "model.keras").write_bytes(b"model")
         job.asked_file.write_text("{}")
@@ -312,6 +314,50 @@ def test_confirmation_waits_for_the_whole_screening_and_its_choice_stays(dataset
     study_without = study_file(tmp_path, seeds="[0]", more=CONFIRM.replace("third", "fourth"))
     with pytest.raises(RunError, match=r"chosen.json' has chosen 'third'"):
         ablation.ablate(dataset, study_without, out)
+
+
+def test_more_or_fewer_to_confirm_keep_what_was_chosen_before(dataset, tmp_path, trained):
+    out, two = tmp_path / "out", CONFIRM.replace("best = 1", "best = 2")
+    ablation.ablate(dataset, study_file(tmp_path, seeds="[0]", more=CONFIRM.replace("third", "a third")), out)
+    result = ablation.ablate(dataset, study_file(tmp_path, seeds="[0]", more=two.replace("third", "a third")), out)
+    names = [f["name"] for f in result.tables["stages"][1]["factors"]]
+    assert names[0] == "Better one" and len(names) == 2
+    assert list(json.loads((out / "chosen.json").read_text())["factors"]) == names
+    result = ablation.ablate(dataset, study_file(tmp_path, seeds="[0]", more=CONFIRM.replace("third", "a third")), out)
+    assert [f["name"] for f in result.tables["stages"][1]["factors"]] == ["Better one"]
+
+
+def test_factors_that_were_taken_out_still_count_in_holms_correction(dataset, tmp_path, trained):
+    out = tmp_path / "out"
+    before = ablation.ablate(
+        dataset, study_file(tmp_path, seeds="[0]", more='"third" = "network.activation=selu"'), out
+    )
+    after = ablation.ablate(dataset, study_file(tmp_path, seeds="[0]"), out)
+    for name in ("Better one", "worse"):
+        row = factor(after.tables["stages"][0], name)
+        assert row["p_holm"] == factor(before.tables["stages"][0], name)["p_holm"] or row["p_holm"] >= min(
+            1, 2 * row["p"]
+        )
+    assert max(f["p_holm"] / f["p"] for f in after.tables["stages"][0]["factors"] if f["p_holm"] < 1) > 2
+    assert after.tables["not_used"] == ["third"]
+
+
+def test_a_second_process_on_the_same_study_is_refused(dataset, tmp_path, trained):
+    out = tmp_path / "out"
+    with training_lock(lock_beside(out)), pytest.raises(RunError, match="is being trained by process"):
+        ablation.ablate(dataset, study_file(tmp_path, seeds="[0]"), out)
+    assert not trained.done
+
+
+def test_labels_that_trained_and_were_mended_are_refused(dataset, tmp_path, trained):
+    study, out, copy = study_file(tmp_path, seeds="[0]\nhold_out = [0]"), tmp_path / "out", tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    ablation.ablate(copy, study, out)
+    held = read_records([out / "runs" / "worse" / "fold0_seed0.json"])[0].images
+    masks = sorted(path for path in (copy / "masks").iterdir() if path.stem not in held)
+    shutil.copy(masks[0], masks[1])
+    with pytest.raises(RunError, match="trained on fold 0 of the dataset is another now"):
+        ablation.ablate(copy, study, out)
 
 
 def test_run_folders_are_kept_on_request(dataset, tmp_path, trained):

@@ -276,6 +276,15 @@ def test_a_fold_that_fails_does_not_stop_the_others_and_is_trained_when_asked_ag
             roadseg.crossval(dataset, out, CONFIG, folds=2)
 
 
+def test_weights_that_have_seen_the_images_are_refused(tmp_path: Path, monkeypatch: Patch) -> None:
+    dataset = scenes(tmp_path / "scenes", 4, 32)
+    monkeypatch.setattr(crossval_module, "run_jobs", makes_runs([]))
+    found = roadseg.crossval(dataset, tmp_path / "cv", CONFIG, folds=2)
+    with pytest.raises(DataError, match=r"trained on 2 images of .*'scene_"):
+        roadseg.crossval(dataset, tmp_path / "again", CONFIG, folds=2, init=found.path / "fold_0")
+    assert not (tmp_path / "again").exists()
+
+
 def test_several_classes_have_maps_of_each_and_no_threshold(
     tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:

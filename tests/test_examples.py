@@ -65,7 +65,8 @@ def test_every_factor_of_a_study_can_be_trained(path):
             check_loss(config.loss, 2)
             check_crop(config)
     assert path.read_text(encoding="utf-8").startswith("# "), "a study says what it asks"
-    assert study.baseline.config == Config()
+    if path.stem != "small":  # a network that two cores can pay
+        assert study.baseline.config == Config()
 
 
 def test_the_studies_ask_the_whole_list():

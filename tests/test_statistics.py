@@ -500,6 +500,28 @@ def test_more_seeds_help_where_the_spread_is_that_of_the_seeds() -> None:
     assert more_runs(spread(0.1), 80, 20, 50.0, 2).limit >= 0
 
 
+def test_images_of_a_group_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    images, sites = 60, 6
+    site = np.repeat(rng.normal(0, 60, sites), images // sites).round().astype(int)  # what a site's images share
+    base = np.full((1, images), 300)
+    stems = tuple(f"{k:02d}" for k in range(images))
+
+    def counts(wrong: np.ndarray) -> Counts:
+        pixels = np.stack([np.stack([3000 - wrong, wrong], -1), np.stack([wrong, 1000 - wrong], -1)], -2)
+        return Counts(pixels, np.zeros((1, images, 2, 2), np.int64), stems, np.ones((1, images), bool))
+
+    ours, theirs = counts(base + site), counts(base)
+    groups = {stem: f"site {k * sites // images}" for k, stem in enumerate(stems)}
+    grouped = ours.by_group(groups), theirs.by_group(groups)
+    assert grouped[0].stems == tuple(sorted(set(groups.values()))) and grouped[0].pixels.shape == (1, sites, 2, 2)
+    assert grouped[0].score("pixel_f1") == pytest.approx(ours.score("pixel_f1"))
+    alone = ours.by_group({})
+    assert alone.stems == ours.stems and np.array_equal(alone.pixels, ours.pixels) and alone.seen.all()
+    narrow, wide = bootstrap(ours, theirs, "pixel_f1"), bootstrap(*grouped, "pixel_f1")
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
 def test_one_fold_or_no_spread_gives_no_plan() -> None:
     for differences in ([0.1], [0.1, 0.1], [0.0, 0.0]):
         outlook = more_runs(corrected_t(differences, 80, 20), 80, 20, None, 1)

@@ -533,3 +533,13 @@ def test_ctrl_c_while_predicting_leaves_whole_files_alone(tmp_path: Path, shared
     for name in found:
         with Image.open(out / name) as mask:
             assert np.asarray(mask).shape == (300, 300)
+
+
+def test_weights_that_have_seen_the_validation_images_are_told(shared: Shared, tmp_path: Path, capsys: Capture) -> None:
+    dataset, before = shared  # fold 1 of 3 validated there
+    answer = train(capsys, dataset, tmp_path / "run", "--fold", "0/3", "--init", before, *tiny())
+    assert "was trained on 2 of the 2 validation images" in answer.err
+    seen = {item["hash"] for item in json.loads((before / "split.json").read_text())["train"]}
+    assert seen < set(read_info(tmp_path / "run" / "model.keras").trained_on)
+    unseen = train(capsys, dataset, tmp_path / "same", "--fold", "1/3", "--init", before, *tiny())
+    assert "was trained on" not in unseen.err

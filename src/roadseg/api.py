@@ -86,7 +86,7 @@ def train(
         RoadsegError: see `roadseg.errors`; nothing that was there is changed.
         KeyboardInterrupt: after keeping the last finished epoch in the run folder.
     """
-    from .learning.job import prepare_training, report_duplicates
+    from .learning.job import prepare_training, report_duplicates, trained_before
     from .learning.runs import RunFolder
 
     started = time.perf_counter() if started is None else started
@@ -121,12 +121,14 @@ def train(
     folder = RunFolder.create(out)
     try:
         trainer = Trainer(folder, config, prepared.dataset, prepared.split, started)
+        trainer.trained_before = trained_before(init)
         report_duplicates(trainer.train_samples, trainer.val_samples)
         folder.write_split(
             {
                 "rule": prepared.split.rule,
                 "train": [prepared.dataset.entry(k) for k in prepared.split.train],
                 "val": [prepared.dataset.entry(k) for k in prepared.split.val],
+                "trained_before": list(trainer.trained_before),
             }
         )
         folder.write_config(trainer.config)
@@ -188,6 +190,7 @@ def resume(
     check_resumed_split(stored, {stem: opened.entry(k) for stem, k in index.items()})
     parts = [tuple(index[item["stem"]] for item in stored[part]) for part in ("train", "val")]
     trainer = Trainer(folder, config, opened, Split(parts[0], parts[1], stored["rule"]), started)
+    trainer.trained_before = tuple(stored.get("trained_before", ()))
     return _run(trainer, None, resume=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ConfigError, DataError
 from .layouts import Pair
 
-__all__ = ["Split", "parse_fold", "split_dataset"]
+__all__ = ["Split", "groups_of", "parse_fold", "split_dataset"]
 
 SHARE = 0.1  # of the images that validate, when nothing is said
 LISTED = 8
@@ -95,6 +95,19 @@ def split_dataset(
     if not train:
         raise ConfigError("every image would validate and none train: name fewer")
     return Split(train, tuple(sorted(chosen_val)), rule)
+
+
+def groups_of(pairs: Sequence[Pair], group: str | None = None) -> dict[str, str]:
+    """By stem what a pair stays on one side with: its group, asked for or of the dataset; alone, its stem.
+
+    Raises:
+        ConfigError, DataError: as `split_dataset`.
+    """
+    source = f"--group '{group}'"
+    if group is None:
+        group, source = _said(pairs)
+    keys = _keys(pairs, group, source)
+    return {pair.stem: f"{name} {alone}" for pair, (name, alone) in zip(pairs, keys, strict=True)}
 
 
 def parse_fold(text: str) -> tuple[int, int]:

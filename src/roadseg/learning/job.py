@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from ..imagery.dataset import Dataset, Sample
     from ..imagery.splits import Split
 
-__all__ = ["Prepared", "TrainingOptions", "prepare_training", "report_duplicates", "with_options"]
+__all__ = [
+    "Prepared",
+    "TrainingOptions",
+    "prepare_training",
+    "report_duplicates",
+    "trained_before",
+    "with_options",
+]
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -100,7 +107,28 @@ def prepare_training(
         full=options.get("full", False),
         group=options.get("group"),
     )
+    seen = set(trained_before(options.get("init")))
+    known = [opened.pairs[k].stem for k in split.val if opened.hashes[k] in seen]
+    if known:
+        warnings.warn(
+            f"--init '{options.get('init')}' was trained on {len(known)} of the {len(split.val)} validation images "
+            f"('{known[0]}'{', ...' if len(known) > 1 else ''}): scores on them will be too good",
+            RoadsegWarning,
+            stacklevel=3,
+        )
     return Prepared(opened, split, *settle(config, opened, split.train))
+
+
+def trained_before(init: Path | str | None) -> tuple[str, ...]:
+    """Content hashes of the images that the weights to start from were trained on; none where they do not say."""
+    from .runs import find_model, read_info
+
+    if init is None:
+        return ()
+    try:
+        return read_info(find_model(init)).trained_on
+    except ModelError:  # a model that roadseg did not write
+        return ()
 
 
 def with_options(

@@ -48,6 +48,7 @@ class Trainer:
         self.split = split
         self.started = started
         self.classes = len(dataset.classes)
+        self.trained_before: tuple[str, ...] = ()  # hashes of images that the weights to start from have seen
         self.store = PixelStore(int(config.data.memory_share * memory_bytes()), folder.path / "state")
         samples = dataset.read_all([*split.train, *split.val], self.store)
         self.train_samples, self.val_samples = samples[: len(split.train)], samples[len(split.train) :]
@@ -215,7 +216,7 @@ class Trainer:
             multiple=self.config.network.multiple,
             invert=self.config.data.invert,
             ignore=self.dataset.coding.ignore,
-            trained_on=tuple(s.hash for s in self.train_samples),
+            trained_on=tuple(dict.fromkeys([*(s.hash for s in self.train_samples), *self.trained_before])),
         )
 
     def _stream(self, start: int, stop: int) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:

@@ -173,7 +173,7 @@ def _verdicts(factors: Sequence[Mapping[str, Any]], metric: str) -> str:
     rows = []
     for factor in factors:
         bootstrap = table_of(factor.get("bootstrap"))
-        more = escape(str(factor.get("more_runs") or ""))
+        more = escape(str(factor.get("more_runs") or "")) if factor.get("verdict") == "cannot tell" else ""
         said = escape(str(factor.get("verdict") or "")) or "&ndash;"
         verdict = f"<b>{said}</b>" + (f"<br><small>{more}</small>" if more else "")
         rows.append(

@@ -148,8 +148,12 @@ def keep(study: Path, out: Path) -> None:
         if (study / name).is_file():
             write_text(out / name, _small(json.loads(_read(study / name))))
     if made["kind"] == "ablation":
-        shutil.copyfile(study / "study.toml", out / "study.toml")
-        shutil.copytree(study / "runs", out / "runs", dirs_exist_ok=True)
+        for name in ("study.toml", "chosen.json"):
+            if (study / name).is_file():
+                shutil.copyfile(study / name, out / name)
+        if (out / "runs").exists():
+            shutil.rmtree(out / "runs")
+        shutil.copytree(study / "runs", out / "runs")
 
 
 # === Pieces ===

@@ -15,6 +15,7 @@ from . import jobs as trainings
 from . import rehearsal
 from .ablation_text import markdown, text_table
 from .ledger import Ledger, Run
+from .locks import lock_beside, training_lock
 from .records import record_of
 from .study import Stage, Study, Variant, read_study
 
@@ -80,15 +81,17 @@ def ablate(
         rehearsal.rehearse(work.study, opened.bands, len(opened.classes))
     make_folder(work.out)
     write_text(work.out / "study.toml", work.study.text)
-    try:
-        for stage in work.study.stages:
-            work.train(stage, workers, dask)
-    except BaseException:  # an interruption above all
-        with suppress(Exception):  # what stopped the work is the news
-            work.report()
-        raise
-    work.report()
-    return Ablation(work.out, work.write(), tuple(work.failed))
+    with training_lock(lock_beside(work.out)):
+        work.ledger.refresh()
+        try:
+            for stage in work.study.stages:
+                work.train(stage, workers, dask)
+        except BaseException:  # an interruption above all
+            with suppress(Exception):  # what stopped the work is the news
+                work.report()
+            raise
+        work.report()
+        return Ablation(work.out, work.write(), tuple(work.failed))
 
 
 def describe_ablation(
@@ -147,7 +150,8 @@ class _Work:
         _check_folder(study, out, len(self.ledger))
         self.checked = rehearsal.check_study(study, dataset, skip_bad=skip_bad)
         for stage in study.stages:
-            self.ledger.check(study, stage, study.variants, self.checked.held[stage.name])
+            held, trained = self.checked.held[stage.name], self.checked.trained[stage.name]
+            self.ledger.check(study, stage, study.variants, held, trained)
 
     # === What is to be done ===
 
@@ -198,13 +202,12 @@ class _Work:
 
     def train(self, stage: Stage, workers: int, dask: str | None) -> None:
         """Train what is missing of a stage, and keep each as it ends."""
-        self.ledger.refresh()  # of others at work in the same folder
         chosen = self.chosen(stage)
         if chosen is None:
             print("the confirmation waits until every factor is screened", flush=True)
             return
         if stage.best:
-            _keep_choice(self.study, self.ledger, self.out, chosen)
+            _keep_choice(self.study, self.ledger, self.out, stage, chosen)
             print(f"confirmation of {', '.join(variant.name for variant in chosen)}", flush=True)
         runs = self.missing(stage)
         count = (len(chosen) + 1) * len(stage.places())
@@ -320,18 +323,20 @@ def _choice(study: Study, ledger: Ledger, out: Path, stage: Stage) -> tuple[Vari
     ranked = screened(study, ledger)
     if waiting or not ranked:
         return None
-    return tuple(variant for variant, _ in ranked[: stage.best])
+    before = read_choice(study, out / "chosen.json", stage.best, more=True) or ()
+    return (*before, *(variant for variant, _ in ranked if variant not in before))[: stage.best]
 
 
-def _keep_choice(study: Study, ledger: Ledger, out: Path, chosen: Sequence[Variant]) -> None:
+def _keep_choice(study: Study, ledger: Ledger, out: Path, stage: Stage, chosen: Sequence[Variant]) -> None:
     """Write down the choice with its reason: runs that are done later do not change it."""
-    from .verdicts import screened
+    from .verdicts import read_choice, screened
 
-    if not (out / "chosen.json").is_file():
+    if read_choice(study, out / "chosen.json", stage.best) != tuple(chosen):
         found = {variant.name: difference for variant, difference in screened(study, ledger)}
         write_json(
             out / "chosen.json",
             {
+                "best": stage.best,
                 "by": f"mean difference of {study.metric} in the screening",
                 "factors": {variant.name: found.get(variant.name) for variant in chosen},
             },

@@ -4,7 +4,7 @@ It takes the models as they are: what other training images or other seeds would
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ class Counts:
         pixels: (seeds, images, K, K) int64, K classes.
         patches: (seeds, images, 2, 2) int64.
         stems: names of the images, sorted.
+            Groups of images in place of images after `by_group`.
         seen: (seeds, images) bool, False where a seed has no run that held this image out (its counts are 0).
     """
 
@@ -76,6 +77,20 @@ class Counts:
                     pixels[row, column] = images[stem].pixels
                     patches[row, column] = images[stem].patches
         return cls(pixels, patches, stems, seen)
+
+    def by_group(self, groups: Mapping[str, str]) -> "Counts":
+        """Counts of groups in place of images: what belongs together (a site, a raster's tiles) is drawn together.
+
+        Args:
+            groups: of each stem; an image whose stem is not in it stands alone.
+        """
+        names = [groups.get(stem, stem) for stem in self.stems]
+        rows = sorted(set(names))
+        member = np.zeros((len(rows), len(names)), np.int64)
+        member[[rows.index(name) for name in names], np.arange(len(names))] = 1
+        pixels = np.einsum("gi,si...->sg...", member, self.pixels)
+        patches = np.einsum("gi,si...->sg...", member, self.patches)
+        return Counts(pixels, patches, tuple(rows), (self.seen @ member.T) > 0)
 
     def score(self, metric: str) -> float:
         """A score of `records.METRICS`: pooled over the images of each seed, then the mean over the seeds.

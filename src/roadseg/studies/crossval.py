@@ -24,6 +24,7 @@ from .asked import state_of
 from .crossval_plan import Plan, PlanOptions, plan_crossval
 from .fold_scores import SHOWN, Scored, score_maps, score_runs, score_table
 from .jobs import Job, Outcome, run_jobs
+from .locks import lock_beside, training_lock
 from .records import RunRecord, pooled, record_of
 
 if TYPE_CHECKING:
@@ -158,11 +159,12 @@ def crossval(
     choose_backend()  # before anything is trained: there may be none
     place = make_folder(Path(out))
     print(plan, flush=True)
-    _train(plan, workers, dask)
-    try:
-        return _finish(plan, place, tta, ensemble)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what is trained and predicted is kept; the same command again goes on") from None
+    with training_lock(lock_beside(place)):
+        _train(plan, workers, dask)
+        try:
+            return _finish(plan, place, tta, ensemble)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what is trained and predicted is kept; the same command again goes on") from None
 
 
 def describe_crossval(
@@ -243,7 +245,6 @@ def _finish(plan: Plan, place: Path, tta: bool, ensemble: bool) -> CrossValidati
     records = [_record(job) for job in plan.jobs]
     held_out = [split.val for split in plan.splits]
     more, histograms = score_maps(plan.dataset, held_out, maps, turned, predict)
-    calibration = calibrate(histograms, classes=len(plan.dataset.classes), road_share=plan.road_share)
     content = {
         "version": 1,
         "kind": "crossval",
@@ -264,12 +265,14 @@ def _finish(plan: Plan, place: Path, tta: bool, ensemble: bool) -> CrossValidati
         "machine": describe_machine(),
         "versions": versions(),
     }
-    write_json(place / "calibration.json", calibration)
     write_json(place / "crossval.json", content)
-    analyse(_answers(plan, maps), place, predict.threshold, seeds=plan.seeds)
+    calibration = calibrate(histograms, classes=len(plan.dataset.classes), road_share=plan.road_share)
+    write_json(place / "calibration.json", calibration)
+    answers = _answers(plan, maps)
+    analyse(answers, place, predict.threshold, patch_threshold=predict.patch_threshold, seeds=plan.seeds)
+    write_study_report(place)
     if ensemble:
         _write_ensemble(plan, place / "ensemble.keras", calibration)
-    write_study_report(place)
     return CrossValidation(place, content, calibration)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from ..config import Config
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, DataError, RunError
 from ..files import check_place
 from .jobs import Job, check_jobs
 
@@ -85,7 +85,7 @@ def plan_crossval(
         RoadsegError: see `roadseg.errors`.
     """
     from ..imagery.splits import split_dataset
-    from ..learning.job import prepare_training, with_options
+    from ..learning.job import prepare_training, trained_before, with_options
 
     dataset, out = Path(dataset), Path(out)
     config = with_options(config, epochs, minutes)
@@ -107,6 +107,13 @@ def plan_crossval(
         skip_bad=skip_bad,
     )
     opened = prepared.dataset
+    seen = set(trained_before(init))
+    known = [pair.stem for pair, code in zip(opened.pairs, opened.hashes, strict=True) if code in seen]
+    if known:
+        raise DataError(
+            f"--init '{init}' was trained on {len(known)} images of '{dataset}' ('{known[0]}'), which a "
+            "cross-validation holds out in turn: scores would be too good. Start from a model that has not seen them"
+        )
     if road_share is not None and len(opened.classes) > 2:
         raise ConfigError(f"--road-share is for two classes, '{dataset}' has {len(opened.classes)}")
     splits = tuple(split_dataset(opened.pairs, fold=(k, folds), fold_seed=fold_seed, group=group) for k in range(folds))

@@ -117,7 +117,9 @@ class Ledger:
         slugs = {variant.slug for variant in known}
         return sorted({slug for slug, _ in self._records} - slugs)
 
-    def check(self, study: Study, stage: Stage, variants: Sequence[Variant], held: Held) -> None:
+    def check(
+        self, study: Study, stage: Stage, variants: Sequence[Variant], held: Held, trained: Mapping[int, str]
+    ) -> None:
         """The finished trainings must be of the recipe, the folds and the images that the study asks for now.
 
         Raises:
@@ -131,6 +133,8 @@ class Ledger:
                 if record is None:
                     continue
                 reason = self._differs(study, run, record, wanted, held[fold])
+                if not reason and record.trained_on not in ("", trained[fold]):
+                    reason = f"an image or mask that trained on fold {fold} of the dataset is another now"
                 if reason:
                     place = self.folder / variant.slug
                     raise RunError(

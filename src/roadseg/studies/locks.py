@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows: what a process left behind when it was killed has to be removed by hand there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Lock", "clear_lock", "training_lock"]
+__all__ = ["Lock", "clear_lock", "lock_beside", "training_lock"]
 
 SIGN_OF_LIFE_S = 30.0  # the lock's time of change is never older while its process lives
 POLL_S = 0.5
@@ -57,6 +57,11 @@ class Lock:
         self.path.unlink(missing_ok=True)
         if handle is not None:
             os.close(handle)
+
+
+def lock_beside(folder: Path) -> Path:
+    """The lock file of a run or a study: beside its folder."""
+    return folder.absolute().with_name(f"{folder.absolute().name}.lock")
 
 
 @contextlib.contextmanager

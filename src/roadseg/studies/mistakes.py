@@ -40,6 +40,7 @@ def analyse(
     out: Path,
     threshold: float,
     *,
+    patch_threshold: float = 0.25,
     seeds: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Analyse the mistakes on held-out images; write OUT/mistakes.json and pictures in OUT/mistakes.
@@ -56,6 +57,7 @@ def analyse(
             have not seen it; of several classes (S, K, H, W), each class' probability. Read once, one at a time.
         out: folder.
         threshold: road is where the probability is above it.
+        patch_threshold: a 16x16 patch is road when its mask's mean is strictly above it.
         seeds: of the S trainings, for the record.
 
     Returns:
@@ -68,7 +70,7 @@ def analyse(
         OutputError: the folder cannot be written.
     """
     out = Path(out)
-    tally = _Tally(threshold)
+    tally = _Tally(threshold, patch_threshold)
     for sample, probabilities in samples:
         tally.add(sample, probabilities, seeds)
     if not tally.scores:
@@ -119,6 +121,7 @@ class _Tally:
     """Sums over the images so far. Pictures are kept as PNG bytes: nothing is written before all has gone well."""
 
     threshold: float
+    patch_threshold: float
     seeds: int = 0
     classes: int = 2
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -144,7 +147,7 @@ class _Tally:
             self.scores[sample.stem] = score_image(mask, mean.argmax(axis=0).astype(np.uint8), self.classes)
             return
         found = mean > self.threshold
-        score = score_image(mask, found.astype(np.uint8))
+        score = score_image(mask, found.astype(np.uint8), patch_threshold=self.patch_threshold)
         self.scores[sample.stem] = score
         self._count_distances(mask, found)
         self._keep_worst(sample, mask, mean, score)

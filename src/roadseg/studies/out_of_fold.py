@@ -227,8 +227,10 @@ def check_held_out(one: Trained, dataset: "Dataset") -> None:
 
     split = RunFolder.open(one.run).read_json("split.json")
     wanted = {dataset.pairs[k].stem: pair_hash(dataset.entry(k)) for k in one.held_out}
+    others = {dataset.pairs[k].stem: pair_hash(dataset.entry(k)) for k in set(range(len(dataset))) - set(one.held_out)}
     try:
         found = {item["stem"]: pair_hash(item) for item in split["val"]}
+        trained = {item["stem"]: pair_hash(item) for item in split["train"]}
     except (KeyError, TypeError) as error:
         raise RunError(f"run '{one.run}' has a damaged split.json: {error!r}") from error
     other = sorted(stem for stem in wanted.keys() | found.keys() if wanted.get(stem) != found.get(stem))
@@ -236,6 +238,12 @@ def check_held_out(one: Trained, dataset: "Dataset") -> None:
         raise RunError(
             f"run '{one.run}' did not hold out the images and masks of fold {one.fold} ('{other[0]}' differs): the "
             "dataset was changed. Take that folder away to train the fold anew, or give another --out"
+        )
+    other = sorted(stem for stem in others.keys() | trained.keys() if others.get(stem) != trained.get(stem))
+    if other:
+        raise RunError(
+            f"run '{one.run}' was trained on another image or mask '{other[0]}' than the dataset has now. Take that "
+            "folder away to train the fold anew, or give another --out"
         )
 
 

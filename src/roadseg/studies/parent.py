@@ -163,10 +163,19 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 def _output(log: Path | None) -> Iterator[tuple[Any, Callable[[str], None]]]:
     """Where standard output goes, and what shows a line of standard error."""
     if log is None:
-        yield None, _to_stderr
+        yield _screen(), _to_stderr
         return
     with log.open("ab", buffering=0) as file:
         yield file, lambda line: _add(file, line)
+
+
+def _screen() -> Any:
+    """Where this process prints: where its output was led elsewhere (`--json`), the training's goes there too."""
+    try:
+        sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # no file: a notebook
+        return None
+    return sys.stdout
 
 
 def _to_stderr(line: str) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "RunRecord",
     "digest",
     "pair_hash",
+    "pairs_digest",
     "pooled",
     "read_records",
     "record_of",
@@ -58,6 +59,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     folds: int
     fold_seed: int
     seed: int
+    trained_on: str = ""  # digest of the training images and masks
     asked: str  # digest of the recipe that was asked for, see `digest`
     n_train: int
     epochs: int
@@ -91,6 +93,12 @@ def pair_hash(entry: Mapping[str, str]) -> str:
     return f"{entry['hash']}-{entry['mask']}"
 
 
+def pairs_digest(entries: Iterable[Mapping[str, str]]) -> str:
+    """16 hex digits of some pairs, whatever their order; empty for none."""
+    codes = sorted(pair_hash(entry) for entry in entries)
+    return hashlib.sha256(" ".join(codes).encode()).hexdigest()[:16] if codes else ""
+
+
 def digest(config: Config) -> str:
     """16 hex digits of a recipe, the seed left out: runs of one variant have it in common."""
     tables = config.to_dict()
@@ -119,6 +127,7 @@ def record_of(run: Path, *, variant: str, fold: int, folds: int, fold_seed: int,
             folds=folds,
             fold_seed=fold_seed,
             seed=seed,
+            trained_on=pairs_digest(split.get("train", [])),
             asked=digest(asked),
             n_train=metrics["n_train"],
             epochs=metrics["epochs"],

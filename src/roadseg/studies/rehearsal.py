@@ -19,7 +19,7 @@ import msgspec
 
 from ..config import Config, read_config
 from ..errors import ConfigError, RoadsegError
-from .records import pair_hash
+from .records import pair_hash, pairs_digest
 from .study import Stage, Study, Variant
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Checked:
 
     dataset: "Dataset"
     held: Mapping[str, Mapping[int, Mapping[str, str]]]  # by stage and fold: the hash of each image by its stem
+    trained: Mapping[str, Mapping[int, str]]  # by stage and fold: digest of the training images
 
 
 def check_study(study: Study, dataset: Path, *, skip_bad: bool = False) -> Checked:
@@ -61,8 +62,10 @@ def check_study(study: Study, dataset: Path, *, skip_bad: bool = False) -> Check
             f"{len(first.classes)}: declare pixel_f1, pixel_iou or pixel_accuracy"
         )
     held: dict[str, dict[int, dict[str, str]]] = {}
+    trained: dict[str, dict[int, str]] = {}
     for stage in study.stages:
         held[stage.name] = {fold: _held_out(first, study, stage, fold) for fold in stage.hold_out}
+        trained[stage.name] = {fold: _trained_on(first, held[stage.name][fold]) for fold in stage.hold_out}
     for variant in study.variants:
         with _named(study, variant):
             found = open_once(variant.config)
@@ -72,7 +75,7 @@ def check_study(study: Study, dataset: Path, *, skip_bad: bool = False) -> Check
                 for fold in stage.hold_out:
                     if _held_out(found, study, stage, fold) != held[stage.name][fold]:
                         raise ConfigError(f"it holds out other images in fold {fold} than the baseline does")
-    return Checked(first, held)
+    return Checked(first, held, trained)
 
 
 def _check(config: Config, dataset: "Dataset", study: Study, stage: Stage) -> None:
@@ -98,6 +101,11 @@ def _held_out(dataset: "Dataset", study: Study, stage: Stage, fold: int) -> dict
 
     split = split_dataset(dataset.pairs, fold=(fold, stage.folds), fold_seed=stage.fold_seed, group=study.group)
     return {dataset.pairs[k].stem: pair_hash(dataset.entry(k)) for k in split.val}
+
+
+def _trained_on(dataset: "Dataset", held: Mapping[str, str]) -> str:
+    """Digest of the others."""
+    return pairs_digest(dataset.entry(k) for k, pair in enumerate(dataset.pairs) if pair.stem not in held)
 
 
 @contextmanager

@@ -249,6 +249,8 @@ def _check_images(mine: RunRecord, theirs: RunRecord) -> None:
     other = sorted(mine.images.keys() ^ theirs.images.keys())
     if other:
         raise RunError(f"{place}: only one of them held out '{other[0]}' ({len(other)} such images); train both anew")
+    if mine.trained_on and theirs.trained_on and mine.trained_on != theirs.trained_on:
+        raise RunError(f"{place}: the two were trained on other images or masks; train both on one set")
     changed = [stem for stem, image in mine.images.items() if image.hash != theirs.images[stem].hash]
     if changed:
         raise RunError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
+from ..imagery.splits import groups_of
 from .ledger import Ledger
 from .records import METRICS, RunRecord
 from .study import Stage, Study, Variant
@@ -49,6 +50,7 @@ def tables_of(
     intervals = {} if intervals is None else intervals
     metrics = _metrics(len(dataset.classes))
     records = [r for stage, factors in stages for v in (study.baseline, *factors) for r in ledger.records(v, stage)]
+    groups = groups_of(dataset.pairs, study.group)
     machines = _distinct([_machine(record) for record in records])
     return {
         "version": 1,
@@ -64,7 +66,7 @@ def tables_of(
         "machines": machines,
         "versions": records[0].versions if records else {},
         "not_used": ledger.strangers(study.variants),  # runs of factors that the study no longer has
-        "stages": [_stage(study, stage, factors, ledger, metrics, intervals) for stage, factors in stages],
+        "stages": [_stage(study, stage, factors, ledger, metrics, groups, intervals) for stage, factors in stages],
     }
 
 
@@ -74,23 +76,26 @@ def _stage(
     factors: Sequence[Variant],
     ledger: Ledger,
     metrics: Sequence[str],
+    groups: Mapping[str, str],
     intervals: Intervals,
 ) -> dict[str, Any]:
     """One stage: the baseline's scores, and each factor against them."""
     from .statistics import holm, judge
 
-    base, alpha = ledger.records(study.baseline, stage), ALPHA / len(study.factors)
+    # All factors of the study count, those that have no p yet too: a verdict does not wear off as others come in. So do
+    # those that were looked at and taken out, and in a confirmation those that the screening left behind: both stages
+    # share the images (decision 11).
+    family = len(study.factors) + len(ledger.strangers(study.variants))
+    base, alpha = ledger.records(study.baseline, stage), ALPHA / family
     rows = []
     for factor in factors:
         ours, theirs = _common(ledger.records(factor, stage), base)
         row = {**_about(factor, stage, ledger, base), **_compare(study.metric, ours, theirs, metrics, alpha)}
         if row["p"] is not None:
-            row["bootstrap"] = _bootstrap(study.metric, ours, theirs, (stage.name, factor.slug), intervals)
+            row["bootstrap"] = _bootstrap(study.metric, ours, theirs, groups, (stage.name, factor.slug), intervals)
         rows.append(row)
     told = [row for row in rows if row["p"] is not None]
-    # All factors of the study count, those that have no p yet too: a verdict does not wear off as others come in. In a
-    # confirmation also those that the screening left behind: both stages share the images (decision 11).
-    for row, p in zip(told, holm([row["p"] for row in told], family=len(study.factors)), strict=True):
+    for row, p in zip(told, holm([row["p"] for row in told], family=family), strict=True):
         row["p_holm"] = p
         row["verdict"] = judge(row["t"], p, ALPHA)
     for row in rows:
@@ -127,8 +132,11 @@ def screened(study: Study, ledger: Ledger) -> list[tuple[Variant, float]]:
     return sorted(found, key=lambda item: -item[1])  # stable: the study's order where they are equal
 
 
-def read_choice(study: Study, path: Path, best: int) -> tuple[Variant, ...] | None:
-    """The factors that were chosen for confirmation before; None when none were, or another number is asked for.
+def read_choice(study: Study, path: Path, best: int, *, more: bool = False) -> tuple[Variant, ...] | None:
+    """The factors that were chosen for confirmation before; None when none were, or more are asked for now.
+
+    Args:
+        more: also where more are asked for now: those to which the others are added.
 
     Raises:
         RunError: the file is damaged, or names what the study no longer has.
@@ -136,7 +144,8 @@ def read_choice(study: Study, path: Path, best: int) -> tuple[Variant, ...] | No
     if not path.is_file():
         return None
     try:
-        names = list(json.loads(path.read_text(encoding="utf-8"))["factors"])
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        names, asked = list(stored["factors"]), int(stored.get("best", 0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"'{path}' is damaged ({error!r}): remove it to choose anew") from error
     by_name = {factor.name: factor for factor in study.factors}
@@ -146,7 +155,10 @@ def read_choice(study: Study, path: Path, best: int) -> tuple[Variant, ...] | No
                 f"'{path}' has chosen '{name}', which study '{study.source}' no longer has: put it back, or remove "
                 "the file to choose anew"
             )
-    return tuple(by_name[name] for name in names) if len(names) >= min(best, len(study.factors)) else None
+    # Fewer than asked for then were all that could be chosen from; fewer than are asked for now: more are to be added.
+    if len(names) < best and asked < best and not more:
+        return None
+    return tuple(by_name[name] for name in names)[:best]
 
 
 # === One factor ===
@@ -191,14 +203,22 @@ def _compare(
 
 
 def _bootstrap(
-    metric: str, ours: Sequence[RunRecord], theirs: Sequence[RunRecord], what: tuple[str, str], known: Intervals
+    metric: str,
+    ours: Sequence[RunRecord],
+    theirs: Sequence[RunRecord],
+    groups: Mapping[str, str],
+    what: tuple[str, str],
+    known: Intervals,
 ) -> dict[str, float | None]:
-    """The interval over the held-out images; a record never changes, so that the same runs have the same one."""
+    """The interval over the held-out images, groups of them drawn as one.
+
+    A record never changes, so that the same runs have the same interval.
+    """
     from .statistics import Counts, bootstrap
 
     key = (metric, *what, *(record.place for record in ours))
     if key not in known:
-        interval = bootstrap(Counts.of(ours), Counts.of(theirs), metric)
+        interval = bootstrap(Counts.of(ours).by_group(groups), Counts.of(theirs).by_group(groups), metric)
         known[key] = {"low": _finite(interval.low), "high": _finite(interval.high)}
     return known[key]
 
