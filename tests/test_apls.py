@@ -300,3 +300,31 @@ def test_a_layer_of_the_wrong_kind_is_no_traceback(tmp_path, capsys):
     assert answer.code == 2 and "has no lines but Point" in answer.err and "Traceback" not in answer.err
     with pytest.raises(DataError, match="does not exist"):
         score_graph(tmp_path / "a.gpkg", tmp_path / "none.gpkg")
+
+
+def test_a_country_against_a_town_is_measured_in_the_town(tmp_path):
+    """The zone of the country's middle has lengths that are 5.6 % too long in the town."""
+    town = RoadLayer((Road(np.array([[-74.0, 40.70], [-74.0, 40.71]]), {}),), "EPSG:4326")
+    far = Road(np.array([[-123.0, 35.0], [-122.99, 35.0]]), {})
+    country = RoadLayer((*town.roads, far), "EPSG:4326")
+    there, back = score_graph(country, town), score_graph(town, country)
+    assert there["crs"] == back["crs"] == "EPSG:32618"
+    assert there["proposed"]["km"] == back["truth"]["km"] == pytest.approx(1.1105, rel=1e-3)
+    assert there["apls_proposed_to_truth"] == pytest.approx(1)
+    box = {"type": "Polygon", "coordinates": [[[-124, 34], [-122, 34], [-122, 36], [-124, 36], [-124, 34]]]}
+    (tmp_path / "aoi.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": box}]})
+    )
+    west = score_graph(country, country, aoi=tmp_path / "aoi.geojson")
+    assert west["crs"] == "EPSG:32610" and west["truth"]["roads"] == 1
+
+
+def test_layers_are_chosen_by_name(tmp_path, capsys):
+    from roadseg.roads.graph import write_network
+
+    write_network(layer(LINE, crs=UTM), tmp_path / "a.gpkg")
+    words = ("score-graph", tmp_path / "a.gpkg", tmp_path / "a.gpkg")
+    assert call(capsys, *words, "--truth-layer", "edges", "--proposed-layer", "edges").code == 0
+    for option in ("--truth-layer", "--proposed-layer"):
+        answer = call(capsys, *words, option, "streets")
+        assert answer.code == 2 and "has no layer 'streets'" in answer.err

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadseg.errors import ConfigError, DataError, ImageError, RoadsegWarning
-from roadseg.roads.bands import Raster, level_of, open_raster
+from roadseg.roads.bands import Raster, counts, level_of, open_raster, survey
 from roadseg.roads.centrelines import TraceOptions, trace, trace_file, trace_raster
 from roadseg.roads.layers import Road, RoadLayer
 from roadseg.roads.made import burn, made_network
@@ -161,6 +161,22 @@ def test_a_side_road_that_stops_short_is_led_to_the_road():
     assert sum(road.properties["bridged_px"] for road in layer.roads) > 5
 
 
+@pytest.mark.parametrize("slant", [0, 7])
+def test_a_street_hidden_on_both_sides_of_another_meets_it(slant):
+    mask = drawn([(150, 10), (150, 190)])
+    mask[91:110] = 0  # shadows
+    mask = np.maximum(mask, drawn([(20, 100 - slant), (280, 100 + slant)]))
+    layer = trace(mask)
+    assert degrees(layer) == [1, 1, 1, 1, 4, 4, 4, 4]
+    assert sum(road.properties["bridged_px"] for road in layer.roads) > 8
+
+
+def test_bridges_do_not_cross_each_other_without_a_junction():
+    mask = drawn([(150, 10), (150, 190)], [(20, 100), (280, 100)])
+    mask[85:116, 135:166] = 0  # a shadow on a crossing
+    assert degrees(trace(mask, options=TraceOptions(bridge=40))) == [1, 1, 1, 1, 4, 4, 4, 4]
+
+
 def test_probability_on_the_way_decides_over_long_gaps():
     gap = np.s_[:, 130:165]
     probability = drawn([(20, 100), (280, 100)])
@@ -184,6 +200,59 @@ def test_hysteresis_keeps_weak_roads_that_hang_on_strong_ones():
     (half,) = trace(raster, options=TraceOptions(low=0.5)).roads
     assert np.ptp(half.line[:, 0]) < 140
     assert road.properties["probability"] == pytest.approx((240 + 100) / 2 / 255, abs=0.03)
+
+
+@pytest.mark.parametrize(("shoulder", "below"), [(4, True), (10, True), (11, False), (40, True)])
+def test_a_strong_road_with_a_weak_shoulder_stays_and_keeps_its_width(shoulder, below):
+    raster = np.zeros((200, 300), np.float32)
+    raster[97:104, 20:280] = 0.9
+    raster[(slice(104, 104 + shoulder) if below else slice(97 - shoulder, 97)), 20:280] = 0.4
+    (road,) = trace(raster).roads
+    assert road.properties["length_px"] > 230
+    assert road.properties["width_px"] == pytest.approx(7, abs=0.7)
+    whole = trace_raster(Raster(raster), tile=10_000)
+    assert same(whole, trace_raster(Raster(raster), tile=53, halo=112, band=31))
+
+
+def test_a_weak_road_beside_a_strong_one_is_not_strong():
+    raster = np.zeros((200, 300), np.float32)
+    raster[90:97, 20:280] = 0.9
+    raster[98:105, 20:280] = 0.4  # a pixel between them
+    (road,) = trace(raster).roads
+    assert road.line[:, 1].max() < 97
+
+
+def test_one_faint_probability_is_no_mask():
+    strip = np.zeros((60, 90), np.float32)
+    strip[20:30] = 0.003
+    with pytest.warns(RoadsegWarning, match="no road pixel .its largest value is 1 of 255"):
+        assert trace(strip).roads == ()
+    with pytest.warns(RoadsegWarning, match="largest value is 3 of 255.*class indices"):
+        assert trace((strip > 0) * np.uint8(3)).roads == ()
+    (road,) = trace((strip > 0) * np.float32(0.9)).roads
+    assert road.properties["probability"] == pytest.approx(0.9, abs=2e-3)
+    (road,) = trace((strip > 0).astype(np.float64)).roads
+    assert "probability" not in road.properties
+    assert len(trace((strip > 0) * np.uint8(1), options=TraceOptions(threshold=0.9)).roads) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_just_the_threshold_is_not_road_and_the_next_number_is(dtype):
+    half = np.full((40, 50), 0.5, dtype)
+    half[0, 0] = 0
+    with pytest.warns(RoadsegWarning, match="no road pixel"):
+        assert trace(half, options=TraceOptions(low=0.5)).roads == ()
+    strip = np.zeros((60, 90), dtype)
+    strip[20:30] = np.nextafter(dtype(0.5), dtype(1))
+    assert len(trace(strip, options=TraceOptions(low=0.5)).roads) == 1
+
+
+def test_numbers_a_rounding_error_outside_are_clipped():
+    mask = (drawn([(20, 50), (280, 50)]) > 0).astype(np.float32)
+    off = np.where(mask > 0, np.float32(1.0000001), np.float32(-1e-7))
+    assert same(trace(off), trace(mask))
+    with pytest.raises(DataError, match=r"from 0 to 1\.01"):
+        trace(mask * 1.01)
 
 
 def test_real_probabilities_are_8_bit_ones():
@@ -299,6 +368,25 @@ def test_a_file_read_in_windows_gives_the_roads_of_the_array(tmp_path):
     assert not ((columns > 206) & (columns < 254)).any(), "no data is road"
 
 
+def test_counting_takes_little_memory():
+    import tracemalloc
+
+    raster = Raster(np.eye(3000, 4000, dtype=np.uint8))
+    tracemalloc.start()
+    seen = survey(raster, 0.5, 0.3, band=3000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen.road == 3000 and peak < 7 * 12_000_000
+
+
+def test_counts_in_pieces_are_those_of_the_whole(monkeypatch):
+    monkeypatch.setattr("roadseg.roads.bands.CHUNK", 7)
+    rng = np.random.default_rng(0)
+    labels, weights = rng.integers(0, 5, (9, 11)), rng.integers(0, 256, (9, 11)).astype(np.uint8)
+    assert counts(labels, 6).tolist() == np.bincount(labels.ravel(), minlength=6).tolist()
+    assert counts(labels, 6, weights).tolist() == np.bincount(labels.ravel(), weights.ravel(), 6).tolist()
+
+
 # --- made networks, real ones ----------------------------------------------------------------------------------------
 
 
@@ -346,6 +434,27 @@ def test_an_empty_mask_and_one_of_road_alone_are_empty_layers_with_a_warning():
 def test_what_is_no_mask_is_refused(raster, says):
     with pytest.raises(DataError, match=says):
         trace(raster)
+
+
+def with_palette(path, indices, colours):
+    """A PNG or TIFF of one band with a colour table."""
+    from PIL import Image
+
+    image = Image.fromarray(indices, "P")
+    image.putpalette([part for colour in colours for part in colour])
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask.tif"])
+def test_a_mask_with_a_palette_is_read_by_its_indices(tmp_path, name):
+    mask = drawn([(20, 50), (280, 50)]) // 255
+    colours = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
+    assert same(trace_file(with_palette(tmp_path / name, mask, colours)), trace(mask))
+    greys = [(0, 0, 0), (255, 255, 255)]
+    assert same(trace_file(with_palette(tmp_path / name, mask, greys)), trace(mask))
+    with pytest.raises(DataError, match=r"palette of colours and uses its indices 0, 2: .*make one of the class"):
+        trace_file(with_palette(tmp_path / name, mask * np.uint8(2), colours))
 
 
 @pytest.mark.parametrize("option", [{"threshold": 1.0}, {"low": -0.1}, {"tolerance": -1}, {"bridge": math.inf}])

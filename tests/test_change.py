@@ -8,8 +8,9 @@ from helpers import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roadseg.errors import ConfigError, RoadsegWarning
+from roadseg.errors import ConfigError, OutputError, RoadsegWarning
 from roadseg.roads.change import compare_networks
+from roadseg.roads.graph import write_network
 from roadseg.roads.layers import Road, RoadLayer, length_m, read_layer, reproject, write_layer
 
 UTM = "EPSG:32611"
@@ -122,3 +123,35 @@ def test_wrong_options_are_refused_before_any_work(tmp_path):
         compare_networks(layer(), layer(), min_length=-1)
     with pytest.raises(ConfigError, match="buffer = 0"):
         compare_networks(layer(), layer(), buffer=0)
+
+
+def test_an_input_is_never_replaced(tmp_path):
+    from test_apls import area
+
+    write_layer(layer(STREET), tmp_path / "osm.gpkg")
+    write_layer(layer(STREET), tmp_path / "roads.gpkg")
+    aoi = area(tmp_path / "aoi.gpkg", (-10, -10), (100, -10), (100, 10), (-10, 10))
+    (tmp_path / "link.gpkg").symlink_to(tmp_path / "osm.gpkg")
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for name in ("osm.gpkg", "roads.gpkg", "aoi.gpkg", "link.gpkg", f"../{tmp_path.name}/osm.gpkg"):
+        with pytest.raises(OutputError, match="it is the input"):
+            compare_networks(tmp_path / "osm.gpkg", tmp_path / "roads.gpkg", tmp_path / name, aoi=aoi)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_a_layer_of_a_file_is_chosen_by_name(tmp_path, capsys):
+    write_network(layer(STREET), tmp_path / "old.gpkg")
+    write_network(layer(STREET), tmp_path / "new.gpkg")
+    words = ("compare-network", tmp_path / "old.gpkg", tmp_path / "new.gpkg", "--out", tmp_path / "changes.gpkg")
+    assert call(capsys, *words, "--old-layer", "edges", "--new-layer", "edges").code == 0
+    for option in ("--old-layer", "--new-layer"):
+        answer = call(capsys, *words, option, "streets")
+        assert answer.code == 2 and "has no layer 'streets'" in answer.err
+
+
+def test_a_road_that_crosses_itself_inside_the_area_stays_one(tmp_path):
+    from test_apls import area
+
+    whole = area(tmp_path / "whole.geojson", (-500, -500), (500, -500), (500, 500), (-500, 500))
+    bow = [(0, 0), (200, 0), (200, 100), (100, -100)]
+    assert len(compare_networks(layer(), layer(bow), aoi=whole).layer.roads) == 1

@@ -216,3 +216,20 @@ def test_a_network_file_has_nodes_with_degrees_and_edges_between_them(tmp_path):
         assert road.properties["highway"] == "service"
     with pytest.raises(ConfigError, match=r"need a \.gpkg"):
         write_network(roads, tmp_path / "net.geojson")
+
+
+def test_attributes_may_be_called_as_arguments_of_networkx_are(tmp_path):
+    taken = {"key": "a", "u_for_edge": "b", "v_for_edge": "c", "attr": "d", "u": "e"}
+    graph = to_graph(layer([(0, 0), (50, 0), (100, 0)], [(0, 0), (50, 40), (100, 0)], crs=UTM, **taken))
+    assert graph.number_of_edges() == 2  # both from one node to the other
+    assert all(taken.items() <= data.items() for *_, data in graph.edges(data=True))
+    merged = merge_degree_two(to_graph(layer([(0, 0), (50, 0)], [(50, 0), (90, 9)], **taken)))
+    assert merged.number_of_edges() == 1
+    for found, count in ((graph, 2), (to_osmnx(graph), 4)):
+        write_graphml(found, tmp_path / "a.graphml")
+        back = nx.read_graphml(tmp_path / "a.graphml", force_multigraph=True)
+        assert found.number_of_edges() == back.number_of_edges() == count
+        assert all(data["key"] == "a" for *_, data in back.edges(data=True))
+    write_network(layer([(0, 0), (50, 0)], crs=UTM, **taken), tmp_path / "net.gpkg")
+    (road,) = read_layer(tmp_path / "net.gpkg", layer="edges").roads
+    assert (road.properties["u"], road.properties["v"], road.properties["source_u"]) == (0, 1, "e")

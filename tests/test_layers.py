@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -200,6 +201,44 @@ def test_only_known_formats_are_written_and_a_failure_leaves_the_old_file(tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
         write_layer(layer, tmp_path / "file" / "a.gpkg")
+
+
+def test_text_in_another_encoding_than_a_shapefile_names_is_read(tmp_path):
+    from pyogrio import raw
+
+    blobs = np.array([shapely.to_wkb(shapely.LineString([(0, 0), (500, 500)]))], dtype=object)
+    raw.write(
+        tmp_path / "a.shp", blobs, [np.array(["Münster"], dtype=object)], ["name"], layer="a",
+        driver="ESRI Shapefile", geometry_type="LineString", crs=UTM, encoding="ISO-8859-1",
+    )  # fmt: skip
+    (tmp_path / "a.cpg").write_text("UTF-8")
+    with pytest.warns(RoadsegWarning, match="read as ISO-8859-1"):
+        (found,) = read_layer(tmp_path / "a.shp").roads
+    assert found.properties["name"] == "Münster"
+
+
+def test_text_that_is_none_is_refused(tmp_path):
+    write_layer(utm(road((0, 0), (50, 0), name="Muenster")), tmp_path / "a.fgb")
+    content = (tmp_path / "a.fgb").read_bytes()
+    (tmp_path / "a.fgb").write_bytes(content.replace(b"Muenster", b"M\xfcnster "))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_layer(tmp_path / "a.fgb")
+    for properties in ({"name": "\ud800"}, {"\ud800": "name"}):
+        with pytest.raises(OutputError, match="what is no text"):
+            write_layer(utm(road((0, 0), (50, 0), **properties)), tmp_path / "b.gpkg")
+
+
+def test_of_several_layers_the_usual_one_is_read(tmp_path):
+    from roadseg.roads.vector_files import Features, write_features
+
+    def features(*ends):
+        return Features([shapely.LineString([(0, 0), end]) for end in ends], [{}] * len(ends), UTM)
+
+    osm = {"lines": features((50, 0)), "multilinestrings": features((9, 0), (0, 9))}
+    write_features(tmp_path / "osm.gpkg", osm, kind="LineString")
+    assert len(read_layer(tmp_path / "osm.gpkg").roads) == 1
+    write_features(tmp_path / "all.gpkg", osm | {"roads": features((1, 0), (2, 0), (3, 0))}, kind="LineString")
+    assert len(read_layer(tmp_path / "all.gpkg").roads) == 3
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

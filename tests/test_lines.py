@@ -108,6 +108,31 @@ def test_one_width_for_all_still_leaves_out_what_is_no_road() -> None:
     assert Widths(constant=5, keep_tunnels=True).of({"highway": "primary", "tunnel": "yes"}).width == 5
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [{"other_tags": '"power"=>"line"'}, {"other_tags": '"route"=>"ferry"'}, {"man_made": "pipeline"},
+     {"aeroway": "runway"}, {"landuse": "forest"}, {"leisure": "track"}, {"building": "yes"}, {"amenity": "parking"},
+     {"waterway": "river"}],
+)  # fmt: skip
+def test_other_things_of_openstreetmap_are_no_roads(properties: dict[str, str]) -> None:
+    found = Widths(constant=7).of(properties)
+    assert found.width is None and found.by == "another thing than a road (OpenStreetMap)"
+    assert Widths(constant=7).of({"highway": "residential", **properties}).width == 7
+
+
+def test_a_route_may_be_the_number_of_a_road() -> None:
+    assert Widths(constant=7).of({"route": "SR 95"}).width == 7
+
+
+def test_where_lines_have_a_highway_those_without_are_no_roads() -> None:
+    rule = Widths(constant=7)
+    assert rule.of({"name": "A"}).width == 7
+    assert rule.of({"name": "A"}, classed=True).by == "no highway, where other lines have one"
+    for properties in ({"highway": "service"}, {"road_type": "5"}, {"lanes": "2"}, {"width_m": 6.0}):
+        assert rule.of(properties, classed=True).width == 7
+    assert Widths(tables={"kind": {"alley": 3.0}}).of({"kind": "alley"}, classed=True).width == 3
+
+
 def test_a_column_holds_widths_and_a_constant_fills_its_gaps() -> None:
     assert Widths(column="b").of({"b": 4.5, "width": "9"}).width == 4.5
     assert Widths(column="b").of({"b": "12 ft"}).width == pytest.approx(3.6576)

@@ -102,6 +102,15 @@ def test_lines_become_a_mask_on_the_grid_of_the_image(tmp_path: Path, capsys: Ca
     assert (tmp_path / "again/masks/a.tif").read_bytes() == (out / "masks/a.tif").read_bytes() and opened.about["lines"]
 
 
+def test_one_width_does_not_burn_what_else_a_map_has(tmp_path: Path) -> None:
+    path = lines(tmp_path / "osm.gpkg", row(20.5, highway="residential"), row(40.5, other_tags='"power"=>"line"'),
+                 row(50.5, name="a contour"))  # fmt: skip
+    roadseg.prepare(scene(tmp_path / "a.tif"), path, tmp_path / "out", width=7)
+    expected = np.zeros((60, 80), np.uint8)
+    expected[17:24] = 255
+    np.testing.assert_array_equal(mask_of(tmp_path / "out", "a"), expected)
+
+
 def test_options_of_the_command_reach_the_function(tmp_path: Path, capsys: Capture) -> None:
     image = scene(tmp_path / "a.tif")
     path = lines(tmp_path / "r.gpkg", row(20.5, highway="residential", tunnel="yes", b=3.0))

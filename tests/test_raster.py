@@ -1,5 +1,6 @@
 """Reading images of any kind, and writing masks."""
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -403,6 +404,19 @@ def test_ground_resolution_is_in_metres_whatever_the_crs(tmp_path: Path) -> None
     assert ground_resolution(degrees) == pytest.approx(1.113 * 0.5**0.5, rel=1e-2)
     Image.fromarray(COLOURS).save(tmp_path / "a.png")
     assert ground_resolution(tmp_path / "a.png") is None
+
+
+def test_web_mercator_is_brought_to_the_ground(tmp_path: Path) -> None:
+    pixels = np.ones((10, 10, 1), np.uint8)
+    for latitude, y in ((60.0, 8_399_737.9), (36.0, 4_300_621.4)):
+        tiff = write_tiff(tmp_path / "a.tif", pixels, crs="EPSG:3857", transform=from_origin(1e6, y, 1, 1))
+        assert ground_resolution(tiff) == pytest.approx(math.cos(math.radians(latitude)), rel=3e-3)
+    there = write_tiff(tmp_path / "a.tif", pixels, crs="EPSG:3857", transform=from_origin(1e6, 8_399_737.9, 1, 1))
+    assert ground_resolution(there) == pytest.approx(0.501, abs=1e-3)
+    pole = write_tiff(tmp_path / "b.tif", pixels, crs="EPSG:4326", transform=from_origin(7, 90, 1e-5, 1e-5))
+    assert 0 < (ground_resolution(pole) or 0) < 0.1
+    polar = write_tiff(tmp_path / "c.tif", pixels, crs="EPSG:3413", transform=from_origin(-5, 5, 1, 1))
+    assert ground_resolution(polar) == pytest.approx(1, abs=0.05)
 
 
 # --- real images -----------------------------------------------------------------------------------------------------

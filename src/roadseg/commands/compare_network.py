@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--buffer", metavar="M", type=float, default=5.0, help="metres within which a road is the same (5)")
     add("--min-length", metavar="M", type=float, default=20.0, help="metres: shorter parts join what they adjoin (20)")
     add("--aoi", metavar="FILE", type=Path, help="polygons: compare only what lies inside")
+    add("--old-layer", metavar="NAME", help="the layer of OLD, where it has several (roads, edges or lines)")
+    add("--new-layer", metavar="NAME", help="the layer of NEW")
     add("--json", action="store_true", help="the summary as JSON")
 
 
@@ -27,7 +29,14 @@ def run(args: argparse.Namespace) -> int | None:
     from ..roads.change import STATES, compare_networks
 
     change = compare_networks(
-        args.old, args.new, args.out, buffer=args.buffer, min_length=args.min_length, aoi=args.aoi
+        args.old,
+        args.new,
+        args.out,
+        buffer=args.buffer,
+        min_length=args.min_length,
+        aoi=args.aoi,
+        old_layer=args.old_layer,
+        new_layer=args.new_layer,
     )
     summary = change.summary
     if args.json:

@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--buffer", metavar="M", type=float, default=3.0, help="metres within which a line is found again (3)")
     add("--snap", metavar="M", type=float, default=4.0, help="metres within which APLS finds a control point (4)")
     add("--aoi", metavar="FILE", type=Path, help="polygons: score only what lies inside")
+    add("--truth-layer", metavar="NAME", help="the layer of TRUTH, where it has several (roads, edges or lines)")
+    add("--proposed-layer", metavar="NAME", help="the layer of PROPOSED")
     add("--json", action="store_true", help="as JSON")
 
 
@@ -26,7 +28,15 @@ def run(args: argparse.Namespace) -> int | None:
     """Score and print."""
     from ..roads.network_scores import score_graph
 
-    result = score_graph(args.truth, args.proposed, buffer=args.buffer, snap=args.snap, aoi=args.aoi)
+    result = score_graph(
+        args.truth,
+        args.proposed,
+        buffer=args.buffer,
+        snap=args.snap,
+        aoi=args.aoi,
+        truth_layer=args.truth_layer,
+        proposed_layer=args.proposed_layer,
+    )
     if args.json:
         print(json.dumps(result, indent=2), flush=True)
         return 0

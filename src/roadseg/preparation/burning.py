@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..imagery.raster import raster_options
+from ..imagery.raster import ground_steps, raster_options
 
 __all__ = ["Burnt", "Grid", "grid_of"]
 
 SEGMENTS = 16  # of a quarter of a round end: the polygon is within 0.13 % of the circle
-SEMI_MAJOR, FLATTENING = 6378137.0, 1 / 298.257223563  # m, WGS 84
 
 Points = NDArray[np.float64]
 
@@ -72,37 +71,12 @@ class Grid:
 
         Where the CRS has no place on the earth (a local grid), its own units.
         """
-        from rasterio.warp import transform
-
-        step = np.array([max(self.width, 4) / 4, max(self.height, 4) / 4])
-        centre = np.array([self.width / 2, self.height / 2])
-        points = centre + np.array([[0, 0], [step[0], 0], [-step[0], 0], [0, step[1]], [0, -step[1]]])
-        ground = self.to_ground(points)
-        try:
-            longitude, latitude = (np.asarray(v) for v in transform(self.crs, "EPSG:4326", ground[:, 0], ground[:, 1]))
-        except Exception:  # GDAL's, of several kinds: a CRS with no way to the earth
-            longitude = latitude = np.full(5, np.nan)
-        if np.isfinite(longitude).all() and np.isfinite(latitude).all() and abs(latitude[0]) < 89.9:
-            longitude = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
-            ground = np.column_stack([longitude, latitude]) * _metres_per_degree(float(latitude[0]))
-        else:
-            ground = ground * float(self.crs.linear_units_factor[1])
-        right, down = (ground[1] - ground[2]) / (2 * step[0]), (ground[3] - ground[4]) / (2 * step[1])
-        return np.column_stack([right, down])
+        return ground_steps(self.crs, self.transform, self.height, self.width)
 
     @property
     def resolution(self) -> float:
         """Metres per pixel, the geometric mean of both directions."""
         return math.sqrt(abs(float(np.linalg.det(self.metres))))
-
-
-def _metres_per_degree(latitude: float) -> Points:
-    """(2,) of longitude and latitude, by the ellipsoid's radii of curvature (Snyder 1987, Map Projections, p. 25)."""
-    squared = FLATTENING * (2 - FLATTENING)
-    sine = math.sin(math.radians(latitude))
-    across = SEMI_MAJOR / math.sqrt(1 - squared * sine**2)
-    along = SEMI_MAJOR * (1 - squared) / (1 - squared * sine**2) ** 1.5
-    return np.radians([across * math.cos(math.radians(latitude)), along])
 
 
 def grid_of(path: Path) -> Grid:

@@ -22,6 +22,7 @@ from .burning import Burnt, Grid, grid_of
 from .cutting import Tile
 from .labels import Look, Masks
 from .sheet import CELL, Shown
+from .tags import tags_of
 from .widths import Drawn, Widths
 
 __all__ = ["LineLabels", "check_crs"]
@@ -192,7 +193,8 @@ class LineLabels:
     def _file(self, path: Path) -> _File:
         if path not in self._files:
             layer = self._read(path)
-            drawn = tuple(self.widths.of(road.properties) for road in layer.roads)
+            classed = any("highway" in tags_of(road.properties) for road in layer.roads)
+            drawn = tuple(self.widths.of(road.properties, classed=classed) for road in layer.roads)
             self._check_attributes(path, layer, drawn)
             boxes = np.array([[*road.line.min(axis=0), *road.line.max(axis=0)] for road in layer.roads], np.float64)
             self._files[path] = _File(layer, drawn, boxes.reshape(-1, 4))
@@ -301,8 +303,6 @@ def _moved(lines: Sequence[NDArray[np.float64]], crs: str, grid: Grid) -> list[N
 
 
 def _is_packed(layer: RoadLayer, name: str) -> bool:
-    from .tags import tags_of
-
     return any(name in tags_of(road.properties) for road in layer.roads)
 
 

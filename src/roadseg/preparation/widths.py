@@ -45,6 +45,16 @@ MOST_LANES = 30
 OWN = "width_m"
 WIDTHS = ("width", "est_width")
 LANES = ("lanes", "lane_number")
+OTHERS = (  # keys of OpenStreetMap that make a line without `highway` another thing
+    "railway", "waterway", "aerialway", "barrier", "natural", "boundary", "power", "man_made", "aeroway", "landuse",
+    "leisure", "building", "amenity",
+)  # fmt: skip
+# Values of `route` alone: in the files of road authorities a column of that name holds the road's number.
+ROUTES = frozenset({
+    "ferry", "power", "pipeline", "railway", "train", "tracks", "subway", "light_rail", "tram", "monorail", "funicular",
+    "bus", "trolleybus", "hiking", "foot", "bicycle", "mtb", "horse", "ski", "piste", "canoe", "waterway",
+})  # fmt: skip
+ROADS = (OWN, *LANES, "road_type")  # attributes that only roads have
 
 
 @dataclass(frozen=True)
@@ -103,11 +113,15 @@ class Widths:
             text = f"widths by width, lanes x {self.lane:g} m, or class{table}"
         return text + ("; with tunnels" if self.keep_tunnels else "; without tunnels")
 
-    def of(self, properties: Mapping[str, Any]) -> Drawn:
-        """What becomes of a line with these attributes."""
+    def of(self, properties: Mapping[str, Any], *, classed: bool = False) -> Drawn:
+        """What becomes of a line with these attributes.
+
+        Args:
+            classed: other lines of its file have a `highway`: one without is no road unless something else says so.
+        """
         tags = tags_of(properties)
         what = _what(tags)
-        no_road = self._no_road(tags)
+        no_road = self._no_road(tags, classed)
         if no_road is not None:
             return Drawn(what, None, no_road)
         if self.column is not None:
@@ -121,7 +135,7 @@ class Widths:
         found = self._by_table(tags)
         return Drawn(what, None, "nothing says how wide") if found is None else Drawn(what, *found)
 
-    def _no_road(self, tags: Mapping[str, str]) -> str | None:
+    def _no_road(self, tags: Mapping[str, str], classed: bool) -> str | None:
         if is_true(tags.get("tunnel")) and not self.keep_tunnels:
             return "tunnel"
         if is_true(tags.get("area")) and "highway" in tags:
@@ -133,9 +147,16 @@ class Widths:
             known = {**CLASSES, **self.tables.get("highway", {})}
             if not any(known.get(value, 0) > 0 for value in values_of(tags["highway"])):
                 return f"highway={tags['highway']}"
-        elif any(name in tags for name in ("railway", "waterway", "aerialway", "barrier", "natural", "boundary")):
+        elif any(name in tags for name in OTHERS) or any(v in ROUTES for v in values_of(tags.get("route", ""))):
             return "another thing than a road (OpenStreetMap)"
+        elif classed and not any(name in tags for name in ROADS) and not self._in_tables(tags):
+            return "no highway, where other lines have one"
         return None
+
+    def _in_tables(self, tags: Mapping[str, str]) -> bool:
+        return any(
+            table.get(value, 0) > 0 for name, table in self.tables.items() for value in values_of(tags.get(name, ""))
+        )
 
     def _by_table(self, tags: Mapping[str, str]) -> tuple[float, str] | None:
         for name in (OWN, *WIDTHS):

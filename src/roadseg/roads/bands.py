@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, ImageError
 
-__all__ = ["BAND", "Grid", "Raster", "Survey", "level_of", "open_raster", "survey"]
+__all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "level_of", "open_raster", "survey"]
 
 BAND = 2048  # rows that are looked at together: 20 MB of a raster 10,000 pixels wide
+CHUNK = 4_000_000  # pixels that are counted together: NumPy counts in 8 bytes per pixel
+SLACK = 1e-3  # real numbers may be so far below 0 or above 1: sums of float32 are
 
 
 @dataclass(frozen=True)
@@ -93,29 +95,42 @@ class Raster:
         self.name, self.grid = name, grid or Grid()
         self.height, self.width = values.shape
         self._values, self._valid = values, valid
+        self._whole, self._between = values.dtype.kind == "u", False
+
+    @property
+    def ones(self) -> tuple[int, ...]:
+        """The 8-bit values that mean "road" in a mask of this kind, as far as the raster was read."""
+        return () if self._between else (1, 255) if self._whole else (255,)
 
     def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> NDArray[np.uint8]:
         """(bottom - top, right - left) uint8 of a window, cut at the raster's borders; 0 where there is no data."""
         rows, columns = slice(max(0, top), bottom), slice(max(0, left), self.width if right is None else right)
         valid = None if self._valid is None else self._valid[rows, columns]
-        return _as_8bit(self.name, self._values[rows, columns], valid)
+        return self._converted(self._values[rows, columns], valid)
 
     def bands(self, height: int = BAND) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """(first row, values) of one band of rows after another."""
         for top in range(0, self.height, height):
             yield top, self.read(top, min(top + height, self.height))
 
+    def _converted(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+        found, between = _as_8bit(self.name, values, valid)
+        self._between |= between
+        return found
+
 
 class _FileRaster(Raster):
     """A TIFF that is read window by window."""
 
-    def __init__(self, source: Any, grid: Grid, name: str) -> None:
+    def __init__(self, source: Any, grid: Grid, name: str, palette: NDArray[np.uint8] | None = None) -> None:
         from rasterio.enums import MaskFlags
 
         self.name, self.grid = name, grid
         self.height, self.width = source.height, source.width
         self._source = source
         self._masked = MaskFlags.all_valid not in source.mask_flag_enums[0]
+        self._whole, self._between = np.dtype(source.dtypes[0]).kind == "u", False
+        self._palette, self._indices = palette, np.zeros(256, bool)
 
     def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> NDArray[np.uint8]:
         from rasterio.windows import Window
@@ -128,7 +143,9 @@ class _FileRaster(Raster):
             valid = self._source.read_masks(1, window=window) > 0 if self._masked else None
         except Exception as error:  # GDAL's, of several kinds
             raise ImageError(f"'{self.name}' is truncated or damaged ({error}): export it again") from error
-        return _as_8bit(self.name, values, valid)
+        if self._palette is not None:
+            values = _without_palette(self.name, values, self._palette, self._indices)
+        return self._converted(values, valid)
 
 
 @contextmanager
@@ -140,7 +157,8 @@ def open_raster(path: Path | str, like: Path | str | None = None) -> Iterator[Ra
 
     Raises:
         ImageError: missing or unreadable.
-        DataError: several bands (a colour image), a dtype that is neither 8-bit nor real, or `like` does not fit.
+        DataError: several bands (a colour image), a dtype that is neither 8-bit nor real, a palette of more than two
+            colours, or `like` does not fit.
     """
     from ..imagery.raster import TIFF_STARTS, read_header, read_picture
 
@@ -153,13 +171,18 @@ def open_raster(path: Path | str, like: Path | str | None = None) -> Iterator[Ra
     if not tiff:
         picture = read_picture(path)
         pixels = picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels
+        if pixels.ndim == 3 and not (pixels == pixels[..., :1]).all():
+            indexed = read_picture(path, expand_palette=False)
+            if indexed.palette is not None:
+                pixels = _without_palette(name, indexed.pixels[..., 0], indexed.palette, np.zeros(256, bool))
         yield Raster(pixels, picture.valid, borrowed, name)
         return
-    if header.bands != 1:
-        _refuse_bands(name, header.bands, (header.height, header.width, header.bands))
-    _check_dtype(name, np.dtype(header.dtype))
     with _open_tiff(path) as source:
-        yield _FileRaster(source, borrowed or _grid(source), name)
+        palette = _palette(source)
+        if header.bands != 1 and palette is None:
+            _refuse_bands(name, header.bands, (header.height, header.width, header.bands))
+        _check_dtype(name, np.dtype(header.dtype))
+        yield _FileRaster(source, borrowed or _grid(source), name, palette)
 
 
 @contextmanager
@@ -173,6 +196,39 @@ def _open_tiff(path: Path) -> Iterator[Any]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, driver="GTiff") as source:
             yield source
+
+
+def _palette(source: Any) -> NDArray[np.uint8] | None:
+    """(256, 3), of a TIFF of one 8-bit band with a colour table; else None."""
+    from rasterio.enums import ColorInterp
+
+    if source.count != 1 or source.dtypes[0] != "uint8" or source.colorinterp[0] != ColorInterp.palette:
+        return None
+    colours = np.zeros((256, 3), np.uint8)
+    for index, colour in source.colormap(1).items():
+        colours[index] = colour[:3]
+    return colours
+
+
+def _without_palette(
+    name: str, values: NDArray[np.uint8], palette: NDArray[np.uint8], used: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Indices of a palette of greys as these greys; of colours as they are, where they are a mask's.
+
+    Args:
+        used: (256,) the indices that were met so far; changed in place.
+    """
+    if (palette == palette[:, :1]).all():
+        greys: NDArray[np.uint8] = palette[values, 0]
+        return greys
+    used |= counts(values, 256) > 0
+    found = np.flatnonzero(used[1:]) + 1
+    if len(found) > 1 or (len(found) == 1 and found[0] not in (1, 255)):
+        raise DataError(
+            f"{name} has a palette of colours and uses its indices {', '.join(map(str, np.flatnonzero(used)[:8]))}: "
+            "expected a mask (0 and 1, or 0 and 255); make one of the class of roads, or save probabilities as grey"
+        )
+    return values
 
 
 def _grid_of(like: Path, height: int, width: int) -> Grid:
@@ -214,20 +270,25 @@ def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _as_8bit(name: str, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+def _as_8bit(name: str, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> tuple[NDArray[np.uint8], bool]:
+    """The values, and whether a real number among them is neither 0 nor 1."""
+    between = False
     if values.dtype.kind == "b":
         values = values * np.uint8(255)
     elif values.dtype.kind == "f":
         known = np.isfinite(values) if valid is None else valid & np.isfinite(values)
         values = np.where(known, values, 0)
-        if values.min() < 0 or values.max() > 1:
+        if values.min(initial=0) < -SLACK or values.max(initial=0) > 1 + SLACK:
             raise DataError(
                 f"{name} has real numbers from {values.min():g} to {values.max():g}: expected probabilities, 0 to 1"
             )
-        values = np.rint(values * 255).astype(np.uint8)
+        values = np.clip(values, 0, 1)
+        between = bool(((values > 0) & (values < 1)).any())
+        # Halves go down: just 0.5 is not above a threshold of 0.5.
+        values = np.ceil(values * 255 - 0.5).astype(np.uint8)
     if valid is not None and not valid.all():
         values = np.where(valid, values, np.uint8(0))
-    return values.astype(np.uint8, copy=False)
+    return values.astype(np.uint8, copy=False), between
 
 
 # --- a first look ----------------------------------------------------------------------------------------------------
@@ -238,7 +299,8 @@ class Survey:
     """What a look at all pixels tells; sums over pixels, so that bands of any height give the same.
 
     Attributes:
-        is_mask: one value beside 0; else probabilities.
+        is_mask: one value beside 0, which is True, 255, or 1 (of integers, or exactly 1 of real numbers); else
+            probabilities, even where there is one value only: the threshold decides.
         levels: (low, high) uint8 values: road is at least `high`, or at least `low` and connected to such.
         road: number of pixels of at least `high`, of `pixels` in all; `largest` is the largest value.
         width: typical width of a road, px: twice area over perimeter, as of a long ribbon. The perimeter is that of
@@ -258,6 +320,17 @@ def level_of(probability: float) -> int:
     return min(255, math.floor(probability * 255 + 1e-9) + 1)
 
 
+def counts(values: NDArray[Any], size: int, weights: NDArray[Any] | None = None) -> NDArray[Any]:
+    """`np.bincount` of an array of any shape, in pieces: at once it takes 8 to 16 bytes per pixel."""
+    flat = values.ravel()
+    heavy = None if weights is None else weights.ravel()
+    total = np.zeros(size, np.int64 if heavy is None else np.float64)
+    for start in range(0, len(flat), CHUNK):
+        part = slice(start, start + CHUNK)
+        total += np.bincount(flat[part], None if heavy is None else heavy[part], minlength=size)
+    return total
+
+
 def survey(raster: Raster, threshold: float, low: float, band: int = BAND) -> Survey:
     """Look at all pixels of `raster`, a band of rows at a time. `low` <= `threshold`, both probabilities."""
     histogram = np.zeros(256, np.int64)
@@ -265,7 +338,7 @@ def survey(raster: Raster, threshold: float, low: float, band: int = BAND) -> Su
     edges = [0, 0]
     above: NDArray[np.uint8] = np.zeros((1, raster.width), np.uint8)
     for _, values in raster.bands(band):
-        histogram += np.bincount(values.ravel(), minlength=256)
+        histogram += counts(values, 256)
         rows = np.concatenate([above, values])
         for k, level in enumerate(levels):
             is_road = rows >= level
@@ -273,7 +346,7 @@ def survey(raster: Raster, threshold: float, low: float, band: int = BAND) -> Su
             edges[k] += int(np.count_nonzero(is_road[1:, 1:] != is_road[1:, :-1]))
         above = values[-1:]
     found = np.flatnonzero(histogram[1:]) + 1
-    is_mask = len(found) == 1
+    is_mask = len(found) == 1 and int(found[0]) in raster.ones
     high = 1 if is_mask else levels[1]
     road = int(histogram[high:].sum())
     width = 2 * road / max(1, edges[0 if is_mask else 1])

@@ -1,5 +1,7 @@
 """Bridging gaps: dead ends that point at each other, or at another road, where direction and probability agree.
 
+A bridge crosses no road: ends on both sides of one are led onto it.
+
 What is between two ends is read from the raster along the straight line; the gap is what is not road on it (a
 skeleton ends half a width before its road does). A gap that is short against the road's width needs no more than
 direction; a longer one needs some probability on the way where the raster has probabilities, and a narrower direction
@@ -97,12 +99,36 @@ def _between_ends(network: Network, raster: Raster, rules: Bridging, free: dict[
     for (a, b, aligned, length), points, values in zip(asked, lines, read_along(raster, lines), strict=True):
         if _agrees(aligned, values, rules):
             ways.append(_Way(length * (1 + 2 * (1 - aligned)), a, b, 0, 0, points, values))
-    built = 0
-    for way in sorted(ways, key=lambda way: (way.cost, way.node, way.other)):
+    if not ways:
+        return 0
+    ways.sort(key=lambda way: (way.cost, way.node, way.other))
+    crossed, rivals = _crossings(network, ways)
+    built: set[int] = set()
+    for k, way in enumerate(ways):
+        if k in crossed or built & rivals.get(k, set()):
+            continue
         if network.degree(way.node) == 1 and network.degree(way.other) == 1:
             network.add_edge(_gap_edge(network, way.node, way.other, way.points, way.values))
-            built += 1
-    return built
+            built.add(k)
+    return len(built)
+
+
+def _crossings(network: Network, ways: Sequence[_Way]) -> tuple[set[int], dict[int, set[int]]]:
+    """Which ways cross a road, and which cross each other.
+
+    A street that is hidden on both sides of another one must meet it: `_onto_roads` makes the junction.
+    """
+    import shapely
+
+    numbers = sorted(number for number, edge in network.edges.items() if len(edge.points) > 1)
+    tree = shapely.STRtree([shapely.LineString(network.edges[number].points) for number in numbers])
+    lines = [shapely.LineString(way.points[[0, -1]]) for way in ways]
+    own = [{*network.around[way.node], *network.around[way.other]} for way in ways]
+    roads = tree.query(lines, predicate="intersects").T.tolist()
+    rivals: dict[int, set[int]] = {}
+    for k, other in shapely.STRtree(lines).query(lines, predicate="crosses").T.tolist():
+        rivals.setdefault(k, set()).add(other)
+    return {k for k, near in roads if numbers[near] not in own[k]}, rivals
 
 
 def _onto_roads(network: Network, raster: Raster, rules: Bridging, free: dict[int, NDArray[np.float64]]) -> int:
@@ -152,7 +178,9 @@ def _meet(network: Network, number: int, ways: Sequence[_Way]) -> int:
     nodes = {0: edge.a, last: edge.b}
     for way in sorted(ways, key=lambda way: (way.index, way.node)):
         if way.index not in nodes:
-            radius = float(np.nan_to_num(edge.samples[way.index, RADIUS]))
+            radius = float(edge.samples[way.index, RADIUS])
+            if not math.isfinite(radius):  # in a bridge: as wide as the road that meets it
+                radius = network.radius[way.node]
             nodes[way.index] = network.add_node(edge.points[way.index], radius)
     cuts = sorted(nodes)
     if len(cuts) > 2 or last == 0:

@@ -149,7 +149,7 @@ def trace_raster(
     if not has_roads(raster, seen, options):
         return RoadLayer((), raster.grid.crs)
     skeleton = skeletonize(raster, seen, hole=options.hole, other=uncertainty, tile=tile, halo=halo)
-    network = trace_pixels(drop_weak(skeleton, seen.levels[1]))
+    network = trace_pixels(drop_weak(skeleton))
     _clean(network, raster, seen, options)
     return _layer(network, raster, seen, options, uncertainty is not None)
 

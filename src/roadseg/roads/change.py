@@ -1,7 +1,7 @@
 """Two states of a road network: the parts of roads that are new, gone or the same."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..errors import ConfigError, OutputError
 from .graph import part
 from .layers import Road, RoadLayer, lengths, read_layer, reproject, unit_of, write_layer
 from .nearness import Near, check_buffer
@@ -47,6 +47,8 @@ def compare_networks(
     buffer: float = BUFFER,
     min_length: float = MIN_LENGTH,
     aoi: Path | str | None = None,
+    old_layer: str | None = None,
+    new_layer: str | None = None,
 ) -> Change:
     """Cut roads where they leave the other network's buffer, and say which parts are new, gone or the same.
 
@@ -63,19 +65,21 @@ def compare_networks(
         buffer: metres (pixels of two layers in pixel coordinates).
         min_length: metres; 0 keeps every part.
         aoi: a file of polygons: only what lies inside is compared.
+        old_layer: which layer of a file with several (see `roads.layers.read_layer`); so is `new_layer`.
 
     Raises:
         DataError: a file cannot be read; one has a CRS and the other pixel coordinates.
         ConfigError: a distance is negative, or the buffer 0; `out` is no vector file that can be written.
-        OutputError: `out` cannot be written.
+        OutputError: `out` cannot be written, or is one of the files read.
     """
     check_buffer(buffer)
     if not min_length >= 0:
         raise ConfigError(f"min_length = {min_length}: expected 0 or more")
     if out is not None:
         vector_suffix(Path(out))
-    shown = new if isinstance(new, RoadLayer) else read_layer(new)
-    before, after = in_one_plane(old, shown, area=aoi)
+        _check_kept(Path(out), (old, new, aoi))
+    shown = new if isinstance(new, RoadLayer) else read_layer(new, layer=new_layer)
+    before, after = in_one_plane(old, shown, area=aoi, names=(old_layer, None))
     parts = [
         *_parts(after, before, buffer, min_length, near="same", far="new"),
         *_parts(before, after, buffer, min_length, near="", far="gone"),
@@ -87,6 +91,13 @@ def compare_networks(
     if out is not None:
         write_layer(layer, out, name="changes")
     return Change(layer, summary)
+
+
+def _check_kept(out: Path, inputs: Iterable[RoadLayer | Path | str | None]) -> None:
+    """Refuse to replace a file that is read; links to it are found, too."""
+    for item in inputs:
+        if isinstance(item, Path | str) and out.exists() and Path(item).exists() and out.samefile(item):
+            raise OutputError(f"cannot write '{out}': it is the input '{item}', which would be lost: give another file")
 
 
 def _parts(

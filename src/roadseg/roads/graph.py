@@ -83,9 +83,16 @@ def to_graph(layer: RoadLayer, *, snap: float | None = None) -> "Graph":
         own = {k: v for k, v in layer.roads[road].properties.items() if k not in OWN}
         if "length_m" in own:
             own["length_m"] = length
-        graph.add_edge(start, end, geometry=shapely.LineString(line), length=length, road=road, **own)
+        own |= {"geometry": shapely.LineString(line), "length": length, "road": road}
+        _add_edge(graph, start, end, own)
     graph.remove_nodes_from([n for n in list(graph) if graph.degree(n) == 0])
     return nx.convert_node_labels_to_integers(graph)
+
+
+def _add_edge(graph: "Graph | DiGraph", start: int, end: int, data: Mapping[str, Any]) -> None:
+    """Not by keywords: `add_edge` has some of its own (`key`), and a file's attributes may be called so."""
+    key = graph.add_edge(start, end)
+    graph.edges[start, end, key].update(data)
 
 
 def _clean(line: Points) -> Points:
@@ -253,7 +260,7 @@ def merge_degree_two(graph: "Graph") -> "Graph":
         road = min(first["road"], second["road"])
         merged.remove_edges_from([(node, a, key_a), (node, b, key_b)])
         merged.remove_node(node)
-        merged.add_edge(a, b, geometry=shapely.LineString(line), length=length, road=road, **both)
+        _add_edge(merged, a, b, both | {"geometry": shapely.LineString(line), "length": length, "road": road})
     return merged
 
 
@@ -277,7 +284,8 @@ def to_osmnx(graph: "Graph") -> "DiGraph":
         line = oriented(graph, u, v, data)
         for start, end, way, back in ((u, v, line, False), (v, u, line[::-1], True)):
             shape = shapely.LineString(way)
-            directed.add_edge(start, end, osmid=int(data["road"]), oneway=False, reversed=back, geometry=shape, **rest)
+            own = {"osmid": int(data["road"]), "oneway": False, "reversed": back, "geometry": shape}
+            _add_edge(directed, start, end, own | rest)
     return directed
 
 
@@ -292,7 +300,7 @@ def write_graphml(graph: "Graph | DiGraph", path: Path | str) -> None:
     plain = graph.__class__(**{k: str(v) for k, v in graph.graph.items() if v is not None})
     plain.add_nodes_from((n, dict(_simple(data))) for n, data in graph.nodes(data=True))
     for u, v, data in graph.edges(data=True):
-        plain.add_edge(u, v, **dict(_simple(data)))
+        _add_edge(plain, u, v, dict(_simple(data)))
     with write_aside(Path(path)) as aside:
         nx.write_graphml(plain, aside)
 
@@ -328,7 +336,11 @@ def write_network(layer: RoadLayer, path: Path | str, *, snap: float | None = No
     )
     lines = Features(
         [shapely.LineString(oriented(graph, u, v, data)) for u, v, data in edges],
-        [{"u": u, "v": v} | {k: value for k, value in data.items() if k != "geometry"} for u, v, data in edges],
+        [
+            {"u": u, "v": v}
+            | {f"source_{k}" if k in ("u", "v") else k: value for k, value in data.items() if k != "geometry"}
+            for u, v, data in edges
+        ],
         layer.crs,
     )
     write_features(Path(path), {"edges": lines, "nodes": points}, kind={"edges": "LineString", "nodes": "Point"})

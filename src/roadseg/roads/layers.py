@@ -69,7 +69,8 @@ def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = Fal
     coordinates that are not finite is left out with a warning.
 
     Args:
-        layer: which layer of a file with several; None: the only one that has lines, or the one called "roads".
+        layer: which layer of a file with several; None: the only one that has lines, or the one called "roads",
+            "edges" or "lines".
         pixels: the file has no CRS and its coordinates are pixels of a plain image.
 
     Raises:
@@ -132,11 +133,14 @@ def reproject(layer: RoadLayer, crs: str) -> RoadLayer:
     )  # fmt: skip
 
 
-def metric_crs(layer: RoadLayer) -> str:
+def metric_crs(layer: RoadLayer, *, at: tuple[float, float] | None = None) -> str:
     """A CRS to measure the layer in: its own where its unit is a metre on the ground, else the UTM zone of its centre.
 
     Web Mercator is no such CRS (its metres are 1.24 times too short at 36 degrees), nor is one in feet. An empty
     layer in degrees gives EPSG:4326: there is nothing to measure.
+
+    Args:
+        at: longitude and latitude to measure at, instead of the layer's centre.
 
     Raises:
         DataError: the layer is in pixel coordinates.
@@ -145,12 +149,21 @@ def metric_crs(layer: RoadLayer) -> str:
         raise DataError("roads in pixel coordinates have no metres: give files with a CRS, or measure in pixels")
     if not layer.roads:
         return layer.crs
-    points = np.concatenate([road.line for road in layer.roads])
-    centre = (points.min(axis=0) + points.max(axis=0)) / 2
-    longitude, latitude = transform_points(centre[None], layer.crs, WGS84)[0]
+    centre: NDArray[np.float64] | None
+    if at is None:
+        points = np.concatenate([road.line for road in layer.roads])
+        centre = (points.min(axis=0) + points.max(axis=0)) / 2
+        longitude, latitude = transform_points(centre[None], layer.crs, WGS84)[0]
+    else:
+        longitude, latitude = at
+        try:
+            centre = transform_points(np.array([at], np.float64), WGS84, layer.crs)[0]
+        except DataError:  # the layer's CRS ends before it: not one to measure in there
+            centre = None
     zone = min(max(int((longitude + 180) // 6) + 1, 1), 60)
     utm = f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
-    if layer.crs == utm or (not is_geographic(layer.crs) and _keeps_lengths(centre, layer.crs, utm)):
+    usable = centre is not None and not is_geographic(layer.crs) and _keeps_lengths(centre, layer.crs, utm)
+    if layer.crs == utm or usable:
         return layer.crs
     return utm
 

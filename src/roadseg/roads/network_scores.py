@@ -35,6 +35,8 @@ def score_graph(
     snap: float = paths.SNAP,
     aoi: Path | str | None = None,
     seed: int = 0,
+    truth_layer: str | None = None,
+    proposed_layer: str | None = None,
 ) -> dict[str, Any]:
     """Scores of the network `proposed` against `truth`, both files or layers, measured in metres.
 
@@ -47,6 +49,7 @@ def score_graph(
         snap: metres within which APLS finds a control point on the other network.
         aoi: a file of polygons: only what lies inside counts.
         seed: see `roads.apls.apls`.
+        truth_layer: which layer of a file with several (see `roads.layers.read_layer`); so is `proposed_layer`.
 
     Returns:
         `apls`, `apls_truth_to_proposed`, `apls_proposed_to_truth`, `relaxed_precision`, `relaxed_recall`,
@@ -59,7 +62,7 @@ def score_graph(
         DataError: a file cannot be read or says no CRS; one has a CRS and the other pixel coordinates.
         ConfigError: a distance is not above 0.
     """
-    first, second = in_one_plane(truth, proposed, area=aoi)
+    first, second = in_one_plane(truth, proposed, area=aoi, names=(truth_layer, proposed_layer))
     found = compare_layers(first, second, buffer=buffer, snap=snap, seed=seed)
     whole, lines = found.apls, found.relaxed
     return {
@@ -98,7 +101,9 @@ def compare_layers(
         ConfigError: a distance is not above 0.
     """
     lines = relaxed([road.line for road in truth.roads], [road.line for road in proposed.roads], buffer)
-    graphs = to_graph(truth), to_graph(proposed)
+    # In the plane's own units: a graph of a large layer would choose a CRS of its own, and lengths would not compare.
+    first, second = (dataclasses.replace(layer, crs=None) for layer in (truth, proposed))
+    graphs = to_graph(first), to_graph(second)
     return NetworkScores(paths.apls(*graphs, snap=snap, spacing=spacing, seed=seed), lines, graphs)
 
 

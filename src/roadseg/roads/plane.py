@@ -8,45 +8,78 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, RoadsegWarning
-from .layers import Road, RoadLayer, metric_crs, read_layer, reproject, transform_points
+from .layers import WGS84, Road, RoadLayer, metric_crs, read_layer, reproject, transform_points
 
 __all__ = ["clip", "in_one_plane", "read_area"]
 
 MARGIN = 100.0  # metres (pixels) between the boxes of two layers above which they are of two places
+APART = 1.0  # degree between them, above which nothing in between is looked for
 
 
 def in_one_plane(
-    first: RoadLayer | Path | str, second: RoadLayer | Path | str, *, area: Path | str | None = None
+    first: RoadLayer | Path | str,
+    second: RoadLayer | Path | str,
+    *,
+    area: Path | str | None = None,
+    names: tuple[str | None, str | None] = (None, None),
 ) -> tuple[RoadLayer, RoadLayer]:
     """Both layers in one CRS whose unit is the metre, or both in pixel coordinates; files are read.
+
+    Of the systems that would do where the two meet (or in the area), the one whose name sorts first.
 
     A warning says when they lie nowhere near each other.
 
     Args:
         area: a file of polygons; both layers are cut to it.
+        names: of the layers in the files.
 
     Raises:
         DataError: a file cannot be read; one layer has a CRS and the other pixel coordinates.
     """
-    layers = [item if isinstance(item, RoadLayer) else read_layer(item) for item in (first, second)]
-    names = [f"'{item}'" if isinstance(item, Path | str) else f"layer {k}" for k, item in enumerate((first, second), 1)]
+    layers = [
+        item if isinstance(item, RoadLayer) else read_layer(item, layer=name)
+        for item, name in zip((first, second), names, strict=True)
+    ]
+    said = [f"'{item}'" if isinstance(item, Path | str) else f"layer {k}" for k, item in enumerate((first, second), 1)]
     if (layers[0].crs is None) != (layers[1].crs is None):
         without = 0 if layers[0].crs is None else 1
         raise DataError(
-            f"{names[without]} is in pixel coordinates, {names[1 - without]} has a CRS: trace a georeferenced raster, "
+            f"{said[without]} is in pixel coordinates, {said[1 - without]} has a CRS: trace a georeferenced raster, "
             "or give both in pixel coordinates"
         )
     if layers[0].crs is not None:
         # Of two metric systems the one that sorts first, whichever layer comes first: swapped layers score the same.
-        crs = min({metric_crs(layer) for layer in layers if layer.roads} or {metric_crs(layers[0])})
+        at = _place(layers, area)
+        crs = min({metric_crs(layer, at=at) for layer in layers if layer.roads} or {metric_crs(layers[0])})
         layers = [reproject(layer, crs) for layer in layers]
     if all(layer.roads for layer in layers) and _apart(*layers):
-        text = f"{names[0]} and {names[1]} do not overlap at all: are they of the same place, with the right CRS?"
+        text = f"{said[0]} and {said[1]} do not overlap at all: are they of the same place, with the right CRS?"
         warnings.warn(text, RoadsegWarning, stacklevel=3)
     if area is not None:
         polygon = read_area(area, layers[0].crs)
         layers = [clip(layer, polygon) for layer in layers]
     return layers[0], layers[1]
+
+
+def _place(layers: Sequence[RoadLayer], area: Path | str | None) -> tuple[float, float] | None:
+    """Longitude and latitude of the middle of what is compared: the area, or what both layers' boxes share.
+
+    A map of a country against the roads of one town is measured in the town.
+    """
+    found = [layer for layer in layers if layer.roads]
+    if not found:
+        return None
+    if area is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the area is read in the plane's CRS
+            west, south, east, north = read_area(area, WGS84).bounds
+        return (west + east) / 2, (south + north) / 2
+    boxes = [_bounds(reproject(layer, WGS84)) for layer in found]
+    low, high = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
+    if (low - high).max() > APART:
+        return None  # two places: no one plane is right for both
+    middle = (low + high) / 2  # of the gap, where they share nothing
+    return float(middle[0]), float(middle[1])
 
 
 def _apart(first: RoadLayer, second: RoadLayer) -> bool:
@@ -90,7 +123,11 @@ def clip(layer: RoadLayer, area: Any) -> RoadLayer:
     shapely.prepare(area)
     roads = []
     for road in layer.roads:
-        inside = shapely.intersection(shapely.LineString(road.line), area)
+        line = shapely.LineString(road.line)
+        if shapely.covers(area, line):  # an intersection would cut a line that crosses itself
+            roads.append(road)
+            continue
+        inside = shapely.intersection(line, area)
         roads += [Road(line, road.properties) for line in _lines(inside)]
     return RoadLayer(tuple(roads), layer.crs)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .bands import BAND, Raster, Survey, open_raster, survey
+from .bands import BAND, Raster, Survey, counts, open_raster, survey
 from .centrelines import TraceOptions, has_roads
 
 __all__ = ["PolygonLayer", "outline", "outline_file", "outline_raster"]
@@ -137,11 +137,9 @@ def _regions(raster: Raster, seen: Survey, other: Raster | None, band: int) -> I
     for top, values in raster.bands(band):
         road = (values >= low).view(np.uint8)
         count, labels = cv2.connectedComponents(road, connectivity=4)
-        flat = labels.ravel()
-        pixels = np.bincount(flat, minlength=count)
-        sums = np.bincount(flat, values.ravel(), minlength=count)
+        pixels, sums = counts(labels, count), counts(labels, count, values)
         beside = np.zeros_like(values) if other is None else other.read(top, top + len(values))
-        more = np.bincount(flat, beside.ravel(), minlength=count)
+        more = counts(labels, count, beside)
         strong = np.zeros(count, bool)
         strong[labels[values >= high]] = True
         here = {

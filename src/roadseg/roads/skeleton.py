@@ -23,6 +23,7 @@ __all__ = ["HALO", "TILE", "Skeleton", "skeletonize"]
 
 TILE = 2048  # px; one tile's arrays take about 80 MB
 HALO = 192  # px: 57 m at 0.3 m, far above the width of any road
+LOOKS = 1_000_000  # pixels that are looked at together, around those of the skeleton
 HOLE_SIDE = 64  # px: no hole is wider or higher, so that the margin shows it whole
 
 
@@ -34,8 +35,11 @@ class Skeleton:
         height, width: of the raster, px.
         rows, columns: (N,) int32.
         radius: (N,) float32, px: to the nearest pixel that is not road (of what was thinned: values from `low` on).
-        half_width: (N,) float32, px: the same for road without the merely possible pixels, where there is road.
+        half_width: (N,) float32, px: the same for road without the merely possible pixels, where there is such road
+            within `radius`: at its widest there if the pixel does not lie in the middle of it.
         value: (N,) uint8, the raster's values.
+        strong: (N,) bool, whether a pixel within `radius` is above the threshold. All of these are of the same piece
+            of road; where one side of a road is merely possible, the skeleton runs beside the strong pixels.
         other: (N,) uint8, the second raster's values (uncertainty); None without one.
     """
 
@@ -46,6 +50,7 @@ class Skeleton:
     radius: NDArray[np.float32]
     half_width: NDArray[np.float32]
     value: NDArray[np.uint8]
+    strong: NDArray[np.bool_]
     other: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -60,6 +65,7 @@ class Skeleton:
             radius=self.radius[keep],
             half_width=self.half_width[keep],
             value=self.value[keep],
+            strong=self.strong[keep],
             other=None if self.other is None else self.other[keep],
         )
 
@@ -86,8 +92,8 @@ def skeletonize(
         [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else _nothing(other is not None)
     )
     order = np.lexsort((columns[1], columns[0]))
-    rows, cols, radius, half, value, *more = (column[order] for column in columns)
-    return Skeleton(raster.height, raster.width, rows, cols, radius, half, value, more[0] if more else None)
+    rows, cols, radius, half, value, strong, *more = (column[order] for column in columns)
+    return Skeleton(raster.height, raster.width, rows, cols, radius, half, value, strong, more[0] if more else None)
 
 
 Core = tuple[slice, slice]
@@ -115,7 +121,7 @@ def _one_tile(
     other: Raster | None,
     raster: Raster,
 ) -> list[NDArray[Any]]:
-    """Columns of the tile's skeleton: rows, columns, radius, half width, values, and the other raster's."""
+    """Columns of the tile's skeleton: rows, columns, radius, half width, values, strong, and the other raster's."""
     from skimage.morphology import skeletonize as thin
 
     low, high = levels
@@ -127,12 +133,17 @@ def _one_tile(
     row, column = np.nonzero(thinned)
     y, x = row + (core[0].start or 0), column + (core[1].start or 0)
     radius = _distance(road)[y, x]
-    half = radius
+    half, near = radius, np.ones(len(y), bool)
     if high > low:
         strong = values >= high
+        away = _distance(~strong)[y, x]
+        near = (away <= radius) & (away < HALO)
         if filled is not None:
             strong |= filled
-        inner = _distance(strong)[y, x]
+        inside = _distance(strong)
+        inner = inside[y, x]
+        beside = near & (inner < radius / 2)  # not in the middle of the strong road
+        inner[beside] = _widest(inside, y[beside], x[beside], radius[beside])
         half = np.where(inner > 0, inner, radius)
     found: list[NDArray[Any]] = [
         (y + start[0]).astype(np.int32),
@@ -140,6 +151,7 @@ def _one_tile(
         radius,
         half,
         values[y, x],
+        near,
     ]
     if other is not None:
         window = other.read(start[0], start[0] + values.shape[0], start[1], start[1] + values.shape[1])
@@ -155,6 +167,24 @@ def _distance(road: NDArray[np.bool_]) -> NDArray[np.float32]:
         return np.full(road.shape, float(HALO), np.float32)
     found = cv2.distanceTransform(road.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.minimum(found, np.float32(HALO))
+
+
+def _widest(
+    inside: NDArray[np.float32], y: NDArray[np.int64], x: NDArray[np.int64], radius: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(N,) the largest value of `inside` within `radius` of each place."""
+    found = np.zeros(len(y), np.float32)
+    reach = radius.astype(np.int64)
+    for size in np.unique(reach).tolist():
+        down, right = np.mgrid[-size : size + 1, -size : size + 1]
+        disc = down**2 + right**2 <= size**2
+        down, right = down[disc], right[disc]
+        at = np.flatnonzero(reach == size)
+        for part in np.array_split(at, len(at) * len(down) // LOOKS + 1):
+            rows = np.clip(y[part, None] + down, 0, inside.shape[0] - 1)
+            columns = np.clip(x[part, None] + right, 0, inside.shape[1] - 1)
+            found[part] = inside[rows, columns].max(axis=1)
+    return found
 
 
 def _holes(
@@ -178,5 +208,5 @@ def _holes(
 
 
 def _nothing(other: bool) -> list[NDArray[Any]]:
-    kinds = [np.int32, np.int32, np.float32, np.float32, np.uint8, *([np.uint8] if other else [])]
+    kinds = [np.int32, np.int32, np.float32, np.float32, np.uint8, np.bool_, *([np.uint8] if other else [])]
     return [np.zeros(0, kind) for kind in kinds]

@@ -171,13 +171,13 @@ def _components(starts: NDArray[np.int32], targets: NDArray[np.int32]) -> NDArra
     return labels
 
 
-def drop_weak(skeleton: Skeleton, high: int) -> Skeleton:
-    """Hysteresis: only pieces of the skeleton that somewhere have a value of at least `high`."""
-    if len(skeleton) == 0 or bool((skeleton.value >= high).all()):
+def drop_weak(skeleton: Skeleton) -> Skeleton:
+    """Hysteresis: only pieces of the skeleton that somewhere have a strong pixel."""
+    if len(skeleton) == 0 or bool(skeleton.strong.all()):
         return skeleton
     labels = _components(*_neighbours(skeleton))
     strong = np.zeros(int(labels.max()) + 1, bool)
-    strong[labels[skeleton.value >= high]] = True
+    strong[labels[skeleton.strong]] = True
     return skeleton.take(strong[labels])
 
 

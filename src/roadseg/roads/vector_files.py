@@ -59,7 +59,7 @@ def read_features(
     """One layer of a vector file, in two dimensions. Features without a geometry are left out with a warning.
 
     Args:
-        layer: None: the only layer with geometries (of `kinds`), or the one called "roads" or "edges".
+        layer: None: the only layer with geometries (of `kinds`), or the one called "roads", "edges" or "lines".
         pixels: a file without a CRS is in pixel coordinates, instead of an error.
         kinds: shapely's names of the geometries wanted; others are left out with a warning; () is all.
 
@@ -67,17 +67,19 @@ def read_features(
         DataError: missing, empty, not such a file; no such layer; nothing of `kinds` in it; no CRS.
     """
     import shapely
-    from pyogrio import errors, raw
+    from pyogrio import errors
 
     path = Path(path)
     driver = _driver(path)
     try:
         chosen = _layer(path, layer, kinds)
-        meta, _, blobs, columns = raw.read(path, layer=chosen, force_2d=True, datetime_as_string=True)
+        meta, _, blobs, columns = _read(path, chosen, driver)
         about = _metadata(path, chosen) if driver == "GeoJSON" else {}
     except (errors.DataSourceError, errors.DataLayerError, errors.FeatureError, errors.GeometryError) as error:
         text = " ".join(str(error).split())
         raise DataError(f"vector file '{path}' cannot be read ({text[:200]}): copy or export it again") from error
+    except UnicodeError as error:
+        raise DataError(f"the text in '{path}' is not UTF-8 ({error}): export it again with that encoding") from error
     geometries = shapely.from_wkb(blobs)
     kinds_of = zip(meta["ogr_types"], meta["ogr_subtypes"], strict=True)
     values = [_values(c, *kind) for c, kind in zip(columns, kinds_of, strict=True)]
@@ -87,6 +89,21 @@ def read_features(
     kept = [geometries[i] for i in keep]
     crs = _crs(path, meta["crs"], driver, about, kept, pixels)
     return Features(kept, [rows[i] for i in keep], crs)
+
+
+def _read(path: Path, layer: str, driver: str) -> Any:
+    """What `pyogrio.raw.read` gives. Shapefiles that name the wrong encoding are common, and read as Latin-1."""
+    from pyogrio import raw
+
+    options: dict[str, Any] = {"layer": layer, "force_2d": True, "datetime_as_string": True}
+    try:
+        return raw.read(path, **options)
+    except UnicodeError:
+        if driver != "ESRI Shapefile":
+            raise
+    text = f"the text in '{path}' is not in the encoding that it names: read as ISO-8859-1"
+    warnings.warn(text, RoadsegWarning, stacklevel=4)
+    return raw.read(path, encoding="ISO-8859-1", **options)
 
 
 def _driver(path: Path) -> str:
@@ -127,7 +144,7 @@ def _layer(path: Path, wanted: str | None, kinds: tuple[str, ...]) -> str:
     fitting = [n for n in drawn if str(found[n]).split()[0].removeprefix("Multi") in bases] or drawn
     if len(fitting) == 1:
         return fitting[0]
-    for usual in ("roads", "edges"):
+    for usual in ("roads", "edges", "lines"):  # ours, OSMnx's and a `write_network`'s, and GDAL's of OpenStreetMap
         if usual in fitting:
             return usual
     if not fitting:
@@ -256,6 +273,8 @@ def write_features(path: Path, layers: Mapping[str, Features], *, kind: str | Ma
                 raise OutputError(f"cannot write '{path}': {error}") from error
             except errors.GeometryError as error:
                 raise OutputError(f"cannot write '{path}': {error}") from error
+            except UnicodeError as error:
+                raise OutputError(f"cannot write '{path}': an attribute holds what is no text ({error})") from error
 
 
 def _fitted(features: Features, suffix: str) -> tuple[Features, dict[str, Any]]:
