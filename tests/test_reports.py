@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from page import Page
 from PIL import Image
 
 from roadseg.config import read_config, save_config
@@ -87,35 +87,6 @@ def test_a_sheet_takes_pictures_of_any_size_and_captions_of_any_length() -> None
 
 def test_legends_name_what_is_drawn() -> None:
     assert legend(with_truth=True).shape[1] > legend(with_truth=False).shape[1]
-
-
-class Page(HTMLParser):
-    """Checks that elements nest, and collects text, pictures and addresses."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.words = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 def make_run(folder: Path, epochs: int = 12, images: int = 15) -> Path:

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from helpers import call, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page import Page
 from PIL import Image
 
 from roadseg.config import Config
@@ -21,35 +21,6 @@ from roadseg.reports.charts import Bar, Difference, bar_chart, dot_chart, forest
 from roadseg.reports.study import is_study, write_study_report
 
 rng = np.random.default_rng(11)
-
-
-class Page(HTMLParser):
-    """Checks that elements nest, and collects tags, words and addresses."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.words = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 def page_of(folder: Path) -> Page:

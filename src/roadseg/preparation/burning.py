@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..imagery.raster import ground_steps, raster_options
+from ..imagery.ground import ground_steps
+from ..imagery.raster import raster_options
 
 __all__ = ["Burnt", "Grid", "grid_of"]
 

@@ -64,7 +64,7 @@ class Ledger:
         return len(self._records)
 
     def refresh(self) -> None:
-        """Read the records that have come since: others may be at work in the same folder."""
+        """Read the records that have come since: another process had the folder before its lock was free."""
         files = [
             path
             for path in sorted(self.folder.glob("*/fold*_seed*.json"))
