@@ -284,3 +284,23 @@ def test_layers_are_joined_in_one_crs_only():
     assert len(joined([layer, layer]).roads) == 2
     with pytest.raises(DataError, match="2 coordinate reference systems"):
         joined([layer, reproject(layer, "EPSG:4326")])
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".geojson"])
+def test_a_file_that_did_not_reach_the_disk_whole_is_no_file(tmp_path, monkeypatch, suffix):
+    from pyogrio import raw
+
+    path, layer = tmp_path / f"a{suffix}", utm(*(road((k, 0), (k, 9), name=f"street {k}" * 20) for k in range(200)))
+    write_layer(layer, path)
+    before = path.read_bytes()
+    written = raw.write
+
+    def cut(place, *args, **options):  # as GDAL leaves it where the disk fills up while it closes the file
+        written(place, *args, **options)
+        whole = Path(place).read_bytes()
+        Path(place).write_bytes(whole[: len(whole) * 9 // 10])
+
+    monkeypatch.setattr(raw, "write", cut)
+    with pytest.raises(OutputError, match="not all of its 200 features reached the disk"):
+        write_layer(layer, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -275,6 +275,26 @@ def write_features(path: Path, layers: Mapping[str, Features], *, kind: str | Ma
                 raise OutputError(f"cannot write '{path}': {error}") from error
             except UnicodeError as error:
                 raise OutputError(f"cannot write '{path}': an attribute holds what is no text ({error})") from error
+            _check_written(aside, path, name if suffix == ".gpkg" else None, len(features.geometries))
+
+
+def _check_written(aside: Path, path: Path, layer: str | None, expected: int) -> None:
+    """Read back what was written: GDAL keeps silent where the disk filled up as it closed the file.
+
+    Raises:
+        OutputError: not all of it is there.
+    """
+    from pyogrio import errors, raw
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, _, geometries, _ = raw.read(aside, layer=layer, columns=[])
+        found = sum(geometry is not None for geometry in geometries)
+    except (errors.DataSourceError, errors.DataLayerError, errors.FeatureError, OSError):
+        found = -1
+    if found != expected:
+        raise OutputError(f"cannot write '{path}': not all of its {expected} features reached the disk: is it full?")
 
 
 def _fitted(features: Features, suffix: str) -> tuple[Features, dict[str, Any]]:
