@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stand_in import COMMAND, plan, starts, wait_for
 from test_jobs import alive, caller, ends, job, jobs_in, states
 
+from roadseg import dask_cluster
 from roadseg.errors import BackendError
 from roadseg.machine import cores
 from roadseg.studies import dask_jobs
@@ -155,8 +156,10 @@ def test_a_worker_that_does_not_see_the_folders_is_named(
     with pytest.raises(BackendError, match=r"Dask worker tcp://.* does not see '.*data': it must be there"):
         run_jobs([job(tmp_path)], dask=cluster, command=COMMAND)
     data(tmp_path)
-    monkeypatch.setattr(dask_jobs, "SIGHT_S", 0.0)
-    monkeypatch.setattr(dask_jobs, "write_text", lambda path, text: None)  # on a disk of the caller's own, as it were
+    monkeypatch.setattr(dask_cluster, "SIGHT_S", 0.0)
+    monkeypatch.setattr(
+        dask_cluster, "write_text", lambda path, text: None
+    )  # on a disk of the caller's own, as it were
     with pytest.raises(BackendError, match=f"does not see '{tmp_path}': all workers need the folder under this path"):
         run_jobs([job(tmp_path)], dask=cluster, command=COMMAND)
     assert not starts(tmp_path)
@@ -165,7 +168,7 @@ def test_a_worker_that_does_not_see_the_folders_is_named(
 def test_a_scheduler_that_is_not_there_is_an_error_and_not_a_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask_jobs, "CONNECT_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.5)
     with pytest.raises(BackendError, match="no Dask scheduler answers at"):
         run_jobs([job(tmp_path)], dask="tcp://127.0.0.1:1", command=COMMAND)
     with pytest.raises(BackendError, match=r"no Dask scheduler file at '.*nothing.json'"):
@@ -176,7 +179,7 @@ def test_a_scheduler_that_is_not_there_is_an_error_and_not_a_wait(
 
 
 def test_a_scheduler_without_workers_says_how_to_start_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_jobs, "WORKERS_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "WORKERS_S", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty,
         pytest.raises(BackendError, match=r"has no workers: start some, e\.g\. `dask worker tcp://"),

@@ -410,6 +410,37 @@ def test_pixels_without_data_have_no_label_either(root: Path) -> None:
     np.testing.assert_array_equal(sample.valid, sample.mask != 255)
 
 
+def test_pixels_without_data_are_in_no_share_and_no_percentile(root: Path) -> None:
+    pixels = np.full((12, 16), 60_000, np.uint16)
+    pixels[:, :8] = noise(12, 8, dtype="uint16", high=100)
+    for stem in "abc":
+        (root / "images" / f"{stem}.png").unlink()
+        with rasterio.open(
+            root / "images" / f"{stem}.tif", "w", driver="GTiff", height=12, width=16, count=1, dtype="uint16",
+            nodata=60_000, **GRID,
+        ) as target:  # fmt: skip
+            target.write(pixels, 1)
+    dataset = open_dataset(root)
+    assert dataset.class_shares == (0.5, 0.5)  # of the left half, of which the left half is road
+    assert dataset.unlabelled == 0.5 and dataset.value_range is not None and dataset.value_range[1] < 100
+
+
+def test_chosen_bands_of_any_file_are_read_in_their_order(root: Path) -> None:
+    image = np.asarray(Image.open(root / "images" / "a.png"))
+    plain, dataset = open_dataset(root), open_dataset(root, DataConfig(select=[3, 1]))
+    assert (dataset.bands, dataset.select) == (2, (3, 1)) and dataset.hashes == plain.hashes
+    np.testing.assert_array_equal(dataset.read(0).image, image[..., [2, 0]])
+    with pytest.raises(DataError, match=r"a\.png' has no band 4"):
+        open_dataset(root, DataConfig(select=[4]))
+
+
+def test_the_folder_can_say_what_belongs_together(root: Path) -> None:
+    (root / "dataset.toml").write_text("group = '[ab]'\n")
+    dataset = open_dataset(root)
+    assert dataset.group == "[ab]"
+    assert [pair.place.name if pair.place else None for pair in dataset.pairs] == ["a", "b", None]
+
+
 LAND = {str(v): name for v, name in enumerate(["nodata", "background", "building", "road", "water"])}
 
 
@@ -585,6 +616,15 @@ def test_equal_pixels_are_the_same() -> None:
 def test_a_changed_copy_is_near(change: str) -> None:
     train = [sample_of(f"t{i}", picture(i)) for i in range(4)]
     assert find_duplicates(train, [sample_of("v", CHANGES[change](picture(1)))]) == [("t1", "v", "near")]
+
+
+def test_images_are_not_alike_for_what_they_have_no_data_in() -> None:
+    samples = []
+    for seed in range(3):
+        image, valid = noise(64, 64, 3, seed=seed), np.ones((64, 64), bool)
+        image[8:], valid[8:] = 0, False
+        samples.append(Sample(str(seed), image, np.where(valid, 0, 255).astype(np.uint8), valid, str(seed)))
+    assert find_duplicates(samples[:1], samples[1:]) == []
 
 
 def test_flat_images_and_unlike_images_are_no_copies() -> None:

@@ -214,7 +214,7 @@ def fakes(monkeypatch, tmp_path):
     def place(**engines):
         made = {name.replace("_", " "): Fake(clock, name.replace("_", " "), *rest) for name, rest in engines.items()}
         monkeypatch.setattr(choice, "candidates", lambda kind: list(made))
-        monkeypatch.setattr(choice, "build", lambda name, path, cache: made[name])
+        monkeypatch.setattr(choice, "build", lambda name, path, cache, *_: made[name])
         return made
 
     return place

@@ -201,7 +201,7 @@ def test_graphml_can_be_read_back(tmp_path):
 
 
 def test_a_network_file_has_nodes_with_degrees_and_edges_between_them(tmp_path):
-    from roadseg.roads.vector_files import read_features
+    from roadseg.imagery.vector_files import read_features
 
     roads = layer([(0, 0), (100, 0)], [(40, 0), (40, 50)], crs=UTM, highway="service")
     write_network(roads, tmp_path / "net.gpkg")

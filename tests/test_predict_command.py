@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -129,7 +131,10 @@ def test_the_record_says_what_predicted_and_how(tmp_path, predictor):
     assert record["model"] == "RUN/model.keras" and record["model_hash"] == "abc"
     assert record["options"]["threshold"] == 0.5 and record["options"]["window"] == 64
     assert {"roadseg", "python", "numpy"} <= set(record["versions"])
-    assert record["images"] == [{"input": str(tmp_path / "a.png"), "width": 70, "height": 50, "mask": "a.png"}]
+    (image,) = record["images"]
+    expected = {"input": str(tmp_path / "a.png"), "width": 70, "height": 50, "mask": "a.png"}
+    assert expected.items() <= image.items() and image["seconds"] > 0
+    assert image["grid"] | {"overlap": 16, "stride": 48, "windows": [2, 2]} == image["grid"]
 
 
 def test_two_inputs_for_one_output_are_refused_before_anything_is_written(tmp_path, predictor):
@@ -268,6 +273,53 @@ def test_a_small_window_gets_an_overlap_that_fits(tmp_path, model):
     picture(tmp_path / "a.png")
     run(model[0], tmp_path / "a.png", "--out", tmp_path / "out", "--window", 64)
     assert (model[1]["config"].window, model[1]["config"].overlap) == (64, 32)
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path, capsys, model):
+    picture(tmp_path / "a.png")
+    assert run(model[0], tmp_path / "a.png", "--out", tmp_path / "out", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("1 image", "Mpx/s", "memory", "disk", "nothing written"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_bands_and_values_are_read_from_words(tmp_path, model):
+    geotiff(tmp_path / "x.tif")
+    words = ("--bands", "3,2,1", "--value-range", "0,200", "--cog", "--uncertainty")
+    with pytest.raises(ConfigError, match="--uncertainty"):
+        run(model[0], tmp_path / "x.tif", "--out", tmp_path / "out", *words)
+    run(model[0], tmp_path / "x.tif", "--out", tmp_path / "out", *words[:-1], "--mosaic", "all")
+    record = json.loads((tmp_path / "out" / "predict.json").read_text())
+    assert record["images"][0]["bands"] == [3, 2, 1] and record["images"][0]["value_range"] == [0, 200]
+    assert record["options"]["cog"] and (tmp_path / "out" / "all.tif").exists()
+    for bad in (("--bands", "red"), ("--value-range", "5"), ("--value-range", "low,high")):
+        with pytest.raises(ConfigError, match=bad[0]):
+            run(model[0], tmp_path / "x.tif", "--out", tmp_path / "out", *bad)
+
+
+def test_a_signal_to_end_finishes_the_band_under_way(tmp_path, model, monkeypatch, predictor):
+    from roadseg.inference import plan
+
+    monkeypatch.setattr(plan, "SMALL", 0)
+    geotiff(tmp_path / "x.tif")
+    calls = []
+
+    def ends(batch):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return first_band(batch)
+
+    slow = Predictor(ends, INFO, predictor.config, engine="keras")
+    monkeypatch.setattr(predictor_module, "load_predictor", lambda *_, **__: slow)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match=r"1 finished band is kept in '.*\.x\.tif\.parts'; .*--resume goes on"):
+        run(model[0], tmp_path / "x.tif", "--out", tmp_path / "out")
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr(predictor_module, "load_predictor", lambda *_, **__: predictor)
+    run(model[0], tmp_path / "x.tif", "--out", tmp_path / "out", "--resume")
+    run(model[0], tmp_path / "x.tif", "--out", tmp_path / "whole")
+    assert (tmp_path / "out" / "x.tif").read_bytes() == (tmp_path / "whole" / "x.tif").read_bytes()
 
 
 def test_bad_inputs_are_told_before_the_model_is_loaded(tmp_path, model):

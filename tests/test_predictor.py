@@ -160,7 +160,7 @@ def test_an_image_with_other_bands_or_values_is_refused():
 
 
 def test_a_model_that_contradicts_its_description_is_refused():
-    with pytest.raises(ModelError, match="1 outputs a pixel, but 3 classes need 3"):
+    with pytest.raises(ModelError, match="1 outputs a pixel, but its classes need 3"):
         Predictor(first_band, ModelInfo(classes=("a", "b", "c"))).probabilities(noise(10, 10))
 
 

@@ -19,10 +19,11 @@ from rasterio.warp import transform
 
 import roadseg
 from roadseg.errors import ConfigError, DataError, RoadsegWarning
-from roadseg.imagery.layouts import find_pairs
+from roadseg.imagery.dataset import open_dataset
+from roadseg.imagery.gdal_file import GdalFile
 from roadseg.imagery.splits import split_dataset
 from roadseg.preparation import windows
-from roadseg.preparation.windows import Whole, Windowed, blocks_for, group_of, place_tiles
+from roadseg.preparation.windows import blocks_for, check, group_of, opened, place_tiles, window
 from roadseg.roads.layers import Road, RoadLayer, write_layer
 
 Capture = pytest.CaptureFixture[str]
@@ -303,12 +304,11 @@ def test_options_of_lines_are_for_lines(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_window_holds_what_the_whole_image_holds(tmp_path: Path, more: dict[str, Any]) -> None:
     path = scene(tmp_path / "a.tif", (50, 70), **more)
-    whole = Whole(windows.read_picture(path))
-    with Windowed(path) as source:
-        source.check()
+    with opened(path, False) as whole, opened(path, True) as source:
+        check(source)
         assert (source.height, source.width) == (whole.height, whole.width)
         for tile in place_tiles(50, 70, 32, 8, 0):
-            a, b = source.window(tile), whole.window(tile)
+            a, b = window(source, tile), window(whole, tile)
             assert a.pixels.dtype == b.pixels.dtype
             np.testing.assert_array_equal(a.pixels, b.pixels)
             assert (a.valid is None) == (b.valid is None)
@@ -320,16 +320,17 @@ def test_a_scene_that_is_cut_is_never_read_whole(tmp_path: Path, monkeypatch: py
     roads = lines(tmp_path / "r.gpkg", *[row(20 + 40 * k, 200, highway="service") for k in range(7)])
     roadseg.prepare(path, roads, tmp_path / "whole")
     monkeypatch.setattr(windows, "STRIP", 64 * 200)
+    monkeypatch.setattr(windows, "ROWS", 64)
     monkeypatch.setattr(windows, "MIDDLE", 90)
     monkeypatch.setattr(windows, "read_picture", None)  # would be called, and fail
     asked: list[int] = []
-    original = Windowed.window
+    original = GdalFile.read
 
-    def window(self: Windowed, tile: Any) -> Any:
-        asked.append(tile.height * tile.width)
-        return original(self, tile)
+    def read(self: GdalFile, top: int, bottom: int, left: int = 0, right: int | None = None) -> Any:
+        asked.append((bottom - top) * ((right or self.width) - left))
+        return original(self, top, bottom, left, right)
 
-    monkeypatch.setattr(Windowed, "window", window)
+    monkeypatch.setattr(GdalFile, "read", read)
     roadseg.prepare(path, roads, tmp_path / "out", tile=64, overlap=16, blocks=0)
     assert max(asked) <= 64 * 200 < 300 * 200
     truth = mask_of(tmp_path / "whole", "a")
@@ -405,7 +406,7 @@ def test_tiles_of_one_place_stay_on_one_side_without_being_told(tmp_path: Path, 
     roads = lines(tmp_path / "r.gpkg", *[row(10 + 20 * k, 192, highway="service") for k in range(8)])
     answer = call(capsys, "prepare", path, roads, tmp_path / "out", "--tile", 16, "--overlap", 4)
     assert answer.code == 0 and "places: 30 blocks of 2 x 2 tiles" in answer.out, answer
-    pairs = find_pairs(tmp_path / "out").pairs
+    pairs = open_dataset(tmp_path / "out").pairs
     group = re.compile(toml(tmp_path / "out" / "dataset.toml")["group"])
 
     def place(k: int) -> str:
@@ -431,14 +432,14 @@ def test_tiles_of_many_images_stay_with_their_image(tmp_path: Path) -> None:
             Image.fromarray(np.tri(40, 40, k, dtype=np.uint8) * 255).save(tmp_path / kind / f"p{k}.png")
     result = roadseg.prepare(tmp_path / "i", tmp_path / "m", tmp_path / "out", tile=20)
     assert result.about["places"] == 3 and "places: 3 images" in result.summary()
-    pairs = find_pairs(tmp_path / "out").pairs
+    pairs = open_dataset(tmp_path / "out").pairs
     assert {pairs[k].stem[:2] for k in split_dataset(pairs, fold=(0, 3)).val} in ({"p0"}, {"p1"}, {"p2"})
     (tmp_path / "out" / "dataset.toml").write_text('group = "("\n')
     with pytest.raises(ConfigError, match=r"group = '\('.*dataset\.toml"):
-        split_dataset(pairs, fold=(0, 3))
+        open_dataset(tmp_path / "out")
     (tmp_path / "out" / "dataset.toml").write_text("group = 3\n")
     with pytest.raises(DataError, match="group = 3"):
-        split_dataset(pairs, fold=(0, 3))
+        open_dataset(tmp_path / "out")
 
 
 # --- labels beside the roads, real images ----------------------------------------------------------------------------

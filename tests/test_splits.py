@@ -1,5 +1,6 @@
 """Training and validation: shares, folds, names, groups."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roadseg.errors import ConfigError, DataError
-from roadseg.imagery.layouts import Pair, find_pairs
-from roadseg.imagery.splits import Split, parse_fold, split_dataset
+from roadseg.imagery.layouts import Pair, Place, find_pairs
+from roadseg.imagery.splits import Split, groups_of, parse_fold, split_dataset
 
 
 def pairs_of(*stems: str, parts: tuple[str, ...] = ()) -> list[Pair]:
@@ -187,6 +188,39 @@ def test_groups_that_cannot_be_split_are_refused(tmp_path: Path) -> None:
     names.write_text("a_0\n")
     with pytest.raises(ConfigError, match="group 'a' is on both sides"):
         split_dataset(SITES, names=names, group="^([a-f])_")
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def placed(pairs: list[Pair], rule: str = "squares") -> list[Pair]:
+    """The sites with their letters as places; the last two stand alone."""
+    return [replace(p, place=Place(p.stem[0], rule)) if "_" in p.stem else p for p in pairs]
+
+
+@pytest.mark.parametrize("options", [{"val": 0.2}, {"val": 0.9}, {"fold": (1, 4)}, {}])
+def test_places_are_groups_that_nobody_need_ask_for(options: dict[str, object]) -> None:
+    split = split_dataset(placed(SITES), **options)  # type: ignore[arg-type]
+    asked = split_dataset(SITES, group="^([a-f])_", **options)  # type: ignore[arg-type]
+    assert (split.train, split.val) == (asked.train, asked.val)
+    assert "whole groups by squares" in split.rule
+    assert groups_of(placed(SITES)) == groups_of(SITES, "^([a-f])_")
+
+
+def test_what_is_asked_for_goes_before_places(tmp_path: Path) -> None:
+    alone = split_dataset(placed(SITES), fold=(0, 5), group=".+")
+    assert alone.val == split_dataset(SITES, fold=(0, 5)).val
+    names = tmp_path / "names.txt"
+    names.write_text("a_0\n")
+    split = split_dataset(placed(SITES), names=names)
+    assert len(split.val) == 1 and "groups" not in split.rule
+    parts = [replace(p, part="val" if p.stem == "b_1" else "train") for p in placed(SITES)]
+    assert split_dataset(parts).val == (5,)
+
+
+def test_one_place_alone_cannot_be_split() -> None:
+    with pytest.raises(ConfigError, match=r"group = squares puts all 4 images into one group 'a'.*--group '\.\+'"):
+        split_dataset(placed(SITES[:4]), val=0.5)
 
 
 # --- real images -----------------------------------------------------------------------------------------------------

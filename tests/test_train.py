@@ -439,7 +439,7 @@ def test_running_out_of_memory_in_validation_names_smaller_windows(
     monkeypatch.setattr(keras.Model, "predict_on_batch", fail)
     words = ["train", shared[0], "--out", tmp_path / "run", "--epochs", 1, *tiny("network.depth=1")]
     answer = call(capsys, *words)
-    assert answer.code == 2 and "--set predict.batch=2 or --set predict.window=320" in answer.err
+    assert answer.code == 2 and "--set predict.batch=1 or --set predict.window=512" in answer.err
     assert not (tmp_path / "run").exists()
 
 

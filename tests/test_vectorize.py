@@ -77,7 +77,7 @@ def test_a_folder_of_predictions_gives_its_probabilities(tmp_path, pixels):
 def test_polygons(tmp_path, capsys, pixels):
     import shapely
 
-    from roadseg.roads.vector_files import read_features
+    from roadseg.imagery.vector_files import read_features
 
     mask, out = geotiff(tmp_path / "mask.tif", pixels), tmp_path / "a.gpkg"
     told = call(capsys, "vectorize", mask, "--out", out, "--as", "polygons", "--json")

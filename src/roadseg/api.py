@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from .config import Config, PredictConfig
 
@@ -251,26 +251,79 @@ def predict(
     out: Path | str,
     *,
     probabilities: bool = False,
+    uncertainty: bool = False,
     tta: bool = False,
     threshold: float | None = None,
     config: PredictConfig | None = None,
     engine: "EngineKind" = "auto",
     int8: bool = False,
+    resolution_m: float | None = None,
+    aoi: Path | str | None = None,
+    bands: Sequence[int] | None = None,
+    value_range: "tuple[float, float] | Literal['auto'] | None" = None,
+    mosaic: str | None = None,
+    cog: bool = False,
+    resume: bool = False,
+    workers: int | None = None,
+    dask: str | None = None,
     progress: "Progress | None" = None,
 ) -> "Summary":
-    """Predict image files, or all images of folders, into the folder `out`; see the contract of `roadseg predict`.
+    """Predict images and rasters of any size, or all images of folders, into the folder `out`, in bounded memory.
 
-    With `int8` the model is quantised with windows of these images; how far the masks differ is in `predict.json`.
+    >>> roadseg.predict("runs/first", "city.tif", "masks", probabilities=True, aoi="district.gpkg")
+
+    See the contract of `roadseg predict`. With `int8` the model is quantised with windows of these images; how far the
+    masks differ is in `predict.json`.
+
+    Args:
+        probabilities: also `x_prob.tif|png`: 255 where the road's probability is 1.
+        uncertainty: also `x_unc.tif|png`: the standard deviation over the views of `tta` or the members of an ensemble,
+            255 where it is 0.5.
+        resolution_m: metres per pixel of the images, whatever their files say.
+        aoi: a vector file; outside its polygons there is no data.
+        bands: numbers from 1 of the bands that are read, in this order; None: as in training.
+        value_range: pixel values that become 0 and 255; "auto": as found; None: as in training.
+        mosaic: all inputs are one raster, with this name.
+        cog: write cloud-optimised GeoTIFFs.
+        resume: go on where the same prediction was interrupted.
+        workers: processes on this machine that share the strips of large rasters.
+        dask: the address of a Dask scheduler whose workers do; they see the same folders.
+        progress: is called after every band.
+
+    Raises:
+        RoadsegError: see `roadseg.errors`; finished bands of a large raster stay, `resume` goes on from them.
+        KeyboardInterrupt: likewise.
     """
+    from contextlib import ExitStack
+
     from .inference.outputs import plan_outputs, run_jobs
+    from .inference.planning import Wanted
 
     places = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    jobs = plan_outputs([Path(p) for p in places], Path(out), probabilities)
+    wanted = Wanted(
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        resolution_m=resolution_m,
+        aoi=None if aoi is None else Path(aoi),
+        bands=None if bands is None else tuple(bands),
+        value_range=value_range,
+        mosaic=mosaic,
+        cog=cog,
+        resume=resume,
+    )
+    jobs = plan_outputs([Path(p) for p in places], Path(out), wanted=wanted)
     images = None
     if int8:
         from .inference.int8 import ImageFiles
         from .learning.runs import find_model, read_info
 
-        images = ImageFiles([job.source for job in jobs], read_info(find_model(model)))
+        info = read_info(find_model(model))
+        images = ImageFiles([job.sources for job in jobs], info, bands=wanted.bands, value_range=value_range)
     predictor = load(model, tta=tta, threshold=threshold, config=config, engine=engine, int8=int8, calibrate=images)
-    return run_jobs(predictor, jobs, Path(out), progress)
+    with ExitStack() as stack:
+        spread = None
+        if workers is not None or dask is not None:
+            from .inference.cluster import open_cluster
+
+            spread = stack.enter_context(open_cluster(workers, dask))
+        return run_jobs(predictor, jobs, Path(out), progress, wanted=wanted, spread=spread)

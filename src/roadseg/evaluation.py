@@ -66,8 +66,9 @@ def evaluate(
     info = read_info(find_model(model))
     several = list(names_by_value(info.classes, info.ignore)) if len(info.classes) > 2 else []
     data = DataConfig(
-        bands=info.bands, value_range=list(info.value_range or ()), invert=info.invert, classes=several,
-        ignore=info.ignore if several else -1,
+        bands=info.bands, select=list(info.select or ()), value_range=list(info.value_range or ()), invert=info.invert,
+        classes=several, ignore=info.ignore if several else -1,
+        block=info.block,  # the same blocks of a large raster, so that those it was trained on are known
     )  # fmt: skip
     try:
         opened = open_dataset(Path(dataset), data, skip_bad=skip_bad)
@@ -95,11 +96,12 @@ def evaluate(
     def scored(predictor: "Predictor") -> dict[str, Any]:
         parts: dict[str, Scores] = {}
         networks: dict[str, NetworkScores] = {}
-        for index in chosen:
-            (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
-            parts[result.sample.stem] = result.scores
-            if graph:
-                networks[result.sample.stem] = _network_scores(result, road, limit, opened.ground_resolution_m)
+        with opened.reader() as reader:
+            for index in chosen:
+                (result,) = validate(predictor, [reader.read(index)], len(info.classes), limit, info.patch_threshold)
+                parts[result.sample.stem] = result.scores
+                if graph:
+                    networks[result.sample.stem] = _network_scores(result, road, limit, opened.ground_resolution_m)
         total = Scores.pool(parts.values(), len(info.classes))
         scores = total.to_dict()
         if len(info.classes) > 2:

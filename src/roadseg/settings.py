@@ -47,9 +47,12 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scale: Positive = 1.0  # ground scale: images are resampled by this factor on the way in, results laid back
     classes: list[str] = []  # names, for more than two classes by index; empty: as found
     bands: Annotated[int, Meta(ge=0)] = 0  # channels of the network's input; 0: as found in the images
+    select: list[Count] = []  # bands of the files that are read, from 1, in this order, e.g. [4, 3, 2]; empty: all
     value_range: list[float] = []  # pixel values of 16-bit and float images that become 0 and 255; empty: as found
     ignore: Annotated[int, Meta(ge=-1, le=255)] = -1  # mask value of unlabelled pixels, not learnt nor scored; -1: none
     memory_share: Share = 0.25  # of the machine's memory for decoded images; what is more lies in a file, mapped
+    block: Annotated[int, Meta(ge=32)] = 1024  # pixels, side of the blocks that GeoTIFFs larger than 16 are read by
+    squares: Annotated[int, Meta(ge=0)] = 0  # blocks along a side of what a split keeps together; 0: as found
 
 
 class PerturbConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,9 +167,9 @@ class PredictConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     threshold: Share = 0.5  # road where the probability is above it
     patch_threshold: Share = 0.25  # a 16x16 patch is road when its mask's mean is strictly above it
     tta: bool = False  # mean over the 8 rotations and reflections
-    window: Annotated[int, Meta(ge=64)] = 640  # pixels, largest side that goes through the network at once
-    overlap: Annotated[int, Meta(ge=0)] = 128  # pixels shared by neighbouring windows
-    batch: Count = 4  # windows that go through the network at once
+    window: Annotated[int, Meta(ge=64)] = 1024  # pixels, largest side that goes through the network at once
+    overlap: Annotated[int, Meta(ge=0)] = 96  # pixels shared by neighbouring windows; half a window at most
+    batch: Count = 2  # windows that go through the network at once
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

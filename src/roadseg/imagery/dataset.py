@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,37 +12,21 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import ConfigError, DataError, RoadsegWarning
+from .blocks import BLOCK
+from .checking import Checked, Raster, check
 from .described import IGNORED, Description, describe, names_by_value
 from .layouts import Pair, find_pairs
-from .masks import MaskCoding, class_names, decode, find_coding, histogram, palettes_are_indices, read_mask
-from .pixels import content_hash, to_bands, to_uint8
+from .masks import MaskCoding, class_names, decode, find_coding, palettes_are_indices
+from .pixels import to_bands
+from .places import with_places
 from .problems import report_problems
-from .raster import ground_resolution, read_picture
+from .raster import ground_resolution
+from .samples import Form, Reader, Sample, as_uint8, read_image
 from .store import PixelStore
 
 __all__ = ["Dataset", "Sample", "open_dataset", "open_image"]
 
 PERCENTILES = (0.5, 99.5)  # of the pixel values that become 0 and 255, where images are not 8-bit
-SAMPLED = 20_000  # pixel values per image that the percentiles are taken from
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One pair, decoded.
-
-    Attributes:
-        stem: the pair's name.
-        image: (H, W, bands) uint8.
-        mask: (H, W) uint8 class position, 0 and 1 when binary; `IGNORED` (255) where there is no label or no data.
-        valid: (H, W) bool, False where the mask is `IGNORED`; None where it nowhere is.
-        hash: `content_hash` of the image's pixels as decoded, before bands and range are changed.
-    """
-
-    stem: str
-    image: np.ndarray
-    mask: np.ndarray
-    valid: np.ndarray | None
-    hash: str
 
 
 @dataclass(frozen=True)
@@ -50,11 +34,13 @@ class Dataset:
     """An opened dataset folder; `open_dataset` makes it.
 
     Attributes:
-        pairs: sorted by stem as plain strings; all readable, image and mask of the same size.
+        pairs: sorted by stem as plain strings; all readable, image and mask of the same size. A large raster is as
+            many pairs as it has blocks with labels.
         tests: images without labels.
         coding: how the masks become classes.
         classes: names, by class position.
         bands: of every image as read here.
+        select: numbers from 1 of the bands of the files that are read, in this order; empty: all but alpha.
         value_range: pixel values that become 0 and 255; None: 8-bit images as they are.
         skipped: messages on what was left out.
         ground_resolution_m: metres per pixel, when known.
@@ -64,6 +50,9 @@ class Dataset:
         class_shares: share of the masks' labelled pixels in each class.
         unlabelled: share of the masks' pixels that have no label.
         dtype: of the images' files.
+        group: what `dataset.toml` says makes the pairs' places; None: nothing.
+        rasters: the large ones, which are read by blocks.
+        block: px, side of the blocks.
     """
 
     root: Path
@@ -82,6 +71,10 @@ class Dataset:
     class_shares: tuple[float, ...] = ()
     unlabelled: float = 0.0
     dtype: str = "uint8"
+    select: tuple[int, ...] = ()
+    group: str | None = None
+    rasters: tuple[Raster, ...] = ()
+    block: int = BLOCK
 
     @property
     def class_setting(self) -> list[str]:
@@ -97,24 +90,19 @@ class Dataset:
         """A pair as split.json names it: stem, and the hashes of image and mask."""
         return {"stem": self.pairs[index].stem, "hash": self.hashes[index], "mask": self.mask_hashes[index]}
 
+    def reader(self) -> Reader:
+        """For a `with` block in which several pairs are read one after the other: blocks of a raster open it once."""
+        form = Form(self.coding, self.bands, self.select, self.value_range)
+        return Reader(self.pairs, self.hashes, form)
+
     def read(self, index: int) -> Sample:
         """Decode one pair.
 
         Raises:
             DataError: a file has changed or gone since the dataset was opened.
         """
-        pair = self.pairs[index]
-        picture, raw = read_picture(pair.image), read_mask(pair.mask)
-        values = raw.read_as(indexed=self.coding.indexed)
-        _check_sizes(pair, picture.pixels, values)
-        image = _as_uint8(to_bands(picture.pixels, self.bands, pair.image), self.value_range, pair.image)
-        mask = decode(values, self.coding)
-        for valid in (picture.valid, raw.valid):
-            if valid is not None:
-                mask[~valid] = IGNORED
-        known = mask != IGNORED
-        valid = None if known.all() else known
-        return Sample(pair.stem, image, mask, valid, content_hash(picture.pixels))
+        with self.reader() as reader:
+            return reader.read(index)
 
     def read_all(self, indices: Iterable[int], store: PixelStore | None = None) -> list[Sample]:
         """Decode the pairs of `indices`, in their order; into memory, or where `store` has room for them.
@@ -125,15 +113,18 @@ class Dataset:
         """
         wanted = list(indices)
         if store is None:
-            return [self.read(i) for i in wanted]
+            with self.reader() as reader:
+                return [reader.read(i) for i in wanted]
         bare: list[tuple[str, str]] = []
 
         def rows() -> Iterator[tuple[np.ndarray | None, ...]]:
-            for sample in map(self.read, wanted):
-                bare.append((sample.stem, sample.hash))
-                yield sample.image, sample.mask, sample.valid
+            with self.reader() as reader:
+                for sample in map(reader.read, wanted):
+                    bare.append((sample.stem, sample.hash))
+                    yield sample.image, sample.mask, sample.valid
 
-        size = sum(math.prod(self.sizes[i]) * (self.bands + 1) for i in wanted)
+        bytes_each = self.bands + 1 + (self.unlabelled > 0)  # pixel, class, whether it is valid
+        size = sum(math.prod(self.sizes[i]) * bytes_each for i in wanted)
         kept: Any = zip(bare, store.keep(rows(), size), strict=True)
         return [Sample(stem, image, mask, valid, code) for (stem, code), (image, mask, valid) in kept]
 
@@ -146,8 +137,11 @@ class Dataset:
         bands = f"{self.bands} band{'s' if self.bands > 1 else ''}"
         stretch = "" if self.value_range is None else ", values {:g}..{:g} become 0..255".format(*self.value_range)
         shares = zip(self.classes, self.class_shares, strict=False)
+        if self.select:
+            bands += f" (of the files: {', '.join(map(str, self.select))})"
         lines = [
             f"{self.root}: {len(self)} pairs{tests} ({self.layout})",
+            *_rasters_in_words(self),
             f"images: {shown}{more}, {bands}, {self.dtype}{stretch}",
             self.coding.rule(self.classes[-1] if len(self.classes) == 2 else "road"),
             "classes: " + ", ".join(f"{name} {share:.1%}" for name, share in shares),
@@ -161,20 +155,21 @@ class Dataset:
         return "\n".join(lines)
 
 
-@dataclass
-class _Checked:
-    """What the first reading of a pair leaves behind."""
-
-    pair: Pair
-    size: tuple[int, int]
-    bands: int
-    dtype: np.dtype[Any]
-    hash: str
-    mask_hash: str
-    values: np.ndarray  # a few pixel values, for the percentiles
-    counts: dict[float, int]  # of the mask where it has data, by palette index where it has a palette
-    greys: dict[float, int]  # of the mask, by grey
-    colours: np.ndarray  # (N, 3) of its palette
+def _rasters_in_words(dataset: Dataset) -> list[str]:
+    """What the user is told of large rasters: how many blocks, and what a split keeps together."""
+    if not dataset.rasters:
+        return []
+    rasters, side = dataset.rasters, dataset.block
+    kept, all_of_them = sum(r.kept for r in rasters), sum(math.prod(r.grid) for r in rasters)
+    what = f"large raster '{rasters[0].stem}'" if len(rasters) == 1 else f"{len(rasters)} large rasters"
+    line = f"{what}, read as {kept} block{'s' if kept > 1 else ''} of {side} px"
+    if all_of_them > kept:
+        line += f" ({all_of_them - kept} without a label or without data left out)"
+    places = {pair.place for pair in dataset.pairs if pair.block is not None and pair.place is not None}
+    line += (
+        f"; a split divides {len(places)} places ({next(iter(places)).rule})" if places else "; a split divides these"
+    )
+    return [line]
 
 
 def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: bool = False) -> Dataset:  # noqa: B008
@@ -194,10 +189,10 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
     found = find_pairs(root)
     said = describe(root, config)
     problems = list(found.problems)
-    checked: list[_Checked] = []
+    checked: list[Checked] = []
     for pair in found.pairs:
         try:
-            checked.append(_check(pair))
+            checked.append(check(pair, config, said.ignore))
         except DataError as error:
             problems.append(str(error))
     bands = _common_bands(checked, config)
@@ -219,11 +214,12 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
     shares, unlabelled = _shares(good, coding, len(classes))
     value_range = given_range
     if value_range is None and dtype != np.uint8:
-        value_range = _percentiles([c.values for c in good])
+        value_range = _percentiles([values for c in good for values in c.values])
+    parts = sorted((part for c in good for part in c.parts), key=lambda part: part.pair.stem)
     return Dataset(
         root=root,
         layout=found.layout,
-        pairs=tuple(c.pair for c in good),
+        pairs=tuple(with_places([part.pair for part in parts], said.group, config.squares)),
         tests=found.tests,
         coding=coding,
         classes=classes,
@@ -231,69 +227,39 @@ def open_dataset(root: Path, config: DataConfig = DataConfig(), *, skip_bad: boo
         value_range=value_range,
         skipped=tuple(problems),
         ground_resolution_m=said.resolution if said.resolution is not None else ground_resolution(good[0].pair.image),
-        sizes=tuple(c.size for c in good),
-        hashes=tuple(c.hash for c in good),
-        mask_hashes=tuple(c.mask_hash for c in good),
+        sizes=tuple(part.size for part in parts),
+        hashes=tuple(part.hash for part in parts),
+        mask_hashes=tuple(part.mask_hash for part in parts),
         class_shares=shares,
         unlabelled=unlabelled,
         dtype=str(dtype),
+        select=tuple(config.select),
+        group=said.group,
+        rasters=tuple(c.raster for c in good if c.raster is not None),
+        block=config.block,
     )
 
 
-def open_image(path: Path, bands: int, value_range: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray | None]:
+def open_image(
+    path: Path, bands: int, value_range: tuple[float, float] | None, select: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Read an image for prediction: (H, W, bands) uint8, and valid: (H, W) bool, or None where all of it is data.
+
+    Args:
+        bands, value_range, select: as the model has them, see `ModelInfo`.
 
     Raises:
         ImageError: it cannot be read.
         DataError: its bands or its dtype do not fit.
     """
-    picture = read_picture(path)
+    picture = read_image(path, select or ())
     pixels = to_bands(picture.pixels, bands, Path(path))
-    return _as_uint8(pixels, value_range, Path(path)), picture.valid
+    return as_uint8(pixels, value_range, Path(path)), picture.valid
 
 
-def _as_uint8(pixels: np.ndarray, value_range: tuple[float, float] | None, path: Path) -> np.ndarray:
-    if value_range is None and pixels.dtype != np.uint8:
-        raise DataError(f"image '{path}' has {pixels.dtype} pixels, expected uint8: export it with 8 bits per band")
-    if value_range is not None and pixels.dtype == np.uint8 and value_range[1] > 255:
-        low, high = value_range
-        raise DataError(f"image '{path}' has 8-bit pixels, expected values {low:g}..{high:g}: give the original image")
-    return to_uint8(pixels, value_range)
-
-
-def _check_sizes(pair: Pair, pixels: np.ndarray, mask: np.ndarray) -> None:
-    if pixels.shape[:2] != mask.shape:
-        (h, w), (mask_h, mask_w) = pixels.shape[:2], mask.shape
-        raise DataError(
-            f"mask '{pair.mask}' is {mask_w}x{mask_h} but its image is {w}x{h}: "
-            "resize or re-export one of them, or drop the pair from the folder"
-        )
-
-
-def _check(pair: Pair) -> _Checked:
-    picture, raw = read_picture(pair.image), read_mask(pair.mask)
-    _check_sizes(pair, picture.pixels, raw.values)
-    pixels = picture.pixels
-    data = pixels.reshape(-1, pixels.shape[-1]) if picture.valid is None else pixels[picture.valid]
-    step = max(1, data.size // SAMPLED)
-    counts = histogram(raw.values if raw.valid is None else raw.values[raw.valid])
-    greys = counts if raw.palette is None else histogram(raw.read_as(indexed=False))
-    values = data.reshape(-1)[::step].copy() if pixels.dtype != np.uint8 else data[:0].reshape(-1).copy()
-    return _Checked(
-        pair,
-        pixels.shape[:2],
-        pixels.shape[-1],
-        pixels.dtype,
-        content_hash(pixels),
-        content_hash(raw.values),
-        values,
-        counts,
-        greys,
-        raw.colours(),
-    )
-
-
-def _common_bands(checked: list[_Checked], config: DataConfig) -> int:
+def _common_bands(checked: list[Checked], config: DataConfig) -> int:
+    if config.bands and config.select and len(config.select) != config.bands:
+        raise ConfigError(f"data.bands = {config.bands}, but data.select names {len(config.select)} bands")
     if config.bands:
         return config.bands
     found = Counter(c.bands for c in checked)
@@ -302,7 +268,7 @@ def _common_bands(checked: list[_Checked], config: DataConfig) -> int:
     return 3 if set(found) == {1, 3} else found.most_common(1)[0][0]
 
 
-def _coding(good: list[_Checked], said: Description, invert: bool) -> MaskCoding:
+def _coding(good: list[Checked], said: Description, invert: bool) -> MaskCoding:
     """The set's coding."""
     indexed = palettes_are_indices(((c.colours, c.counts) for c in good), said.ignore)
     jpeg = sum(c.pair.mask.suffix.lower() in (".jpg", ".jpeg") for c in good)
@@ -313,7 +279,7 @@ def _coding(good: list[_Checked], said: Description, invert: bool) -> MaskCoding
     return find_coding(counts, invert, names=said.names, indexed=indexed, lossy=jpeg > 0, ignore=said.ignore)
 
 
-def _shares(good: list[_Checked], coding: MaskCoding, classes: int) -> tuple[tuple[float, ...], float]:
+def _shares(good: list[Checked], coding: MaskCoding, classes: int) -> tuple[tuple[float, ...], float]:
     """Share of each class in the labelled pixels, and of the others in all pixels."""
     totals = np.zeros(IGNORED + 1, np.int64)
     for one in good:
@@ -321,7 +287,7 @@ def _shares(good: list[_Checked], coding: MaskCoding, classes: int) -> tuple[tup
         positions = decode(np.asarray(list(counts)), coding)
         np.add.at(totals, positions, np.asarray(list(counts.values()), np.int64))
     known = int(totals[:IGNORED].sum())
-    pixels = sum(math.prod(one.size) for one in good)
+    pixels = sum(one.pixels for one in good)
     return tuple((totals[:classes] / known).tolist()), 1 - known / pixels
 
 

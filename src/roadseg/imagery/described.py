@@ -19,18 +19,20 @@ UNLABELLED = frozenset({"", "ignore", "ignored", "nodata", "no data", "void", "u
 
 @dataclass(frozen=True)
 class Description:
-    """Class names, the unlabelled value and metres per pixel, from the configuration and the folder's own files.
+    """Class names, the unlabelled value, metres per pixel and places, from the configuration and the folder's files.
 
     Attributes:
         names: by mask value where masks hold class indices (an empty or "ignore" name where that value is no class),
             else of the two classes; none: as found.
         ignore: mask value of unlabelled pixels; -1: none.
         resolution: metres per pixel, when said.
+        group: regular expression; pairs whose names match alike are of one place, see `splits`. None: none is said.
     """
 
     names: tuple[str, ...]
     ignore: int
     resolution: float | None
+    group: str | None = None
 
 
 def is_unlabelled(name: str) -> bool:
@@ -71,6 +73,9 @@ def describe(root: Path, config: DataConfig) -> Description:
         raise DataError(f"'{toml}': ignore = {ignore!r}: expected the mask value of unlabelled pixels, 0..255")
     if config.ignore >= 0:
         ignore = config.ignore
+    group = table.get("group")
+    if group is not None and (not isinstance(group, str) or not group):
+        raise DataError(f"'{toml}': group = {group!r}: expected a regular expression on the images' names")
 
     source: Path | str
     if config.classes:
@@ -86,7 +91,7 @@ def describe(root: Path, config: DataConfig) -> Description:
         source = root / "classes.json"
         names = _names_of_json(source)
     _check_names(names, ignore, source)
-    return Description(names, ignore, resolution)
+    return Description(names, ignore, resolution, group)
 
 
 def _check_names(names: Sequence[str], ignore: int, source: Path | str) -> None:

@@ -35,9 +35,14 @@ class Thumbnail:
 
 
 def thumbnail(sample: Sample) -> Thumbnail:
-    """The thumbnail of a sample's image."""
-    grey = np.rint(_grey(sample.image, (KEPT, KEPT))).astype(np.uint8)
-    return Thumbnail(sample.stem, sample.hash, grey)
+    """The thumbnail of a sample's image.
+
+    What is not valid is as bright as the rest on average: black borders alone would make any two images alike.
+    """
+    grey = sample.image.mean(axis=-1, dtype=np.float32)
+    if sample.valid is not None:
+        grey[~sample.valid] = grey[sample.valid].mean() if sample.valid.any() else 0
+    return Thumbnail(sample.stem, sample.hash, np.rint(_grey(grey, (KEPT, KEPT))).astype(np.uint8))
 
 
 def find_duplicates(

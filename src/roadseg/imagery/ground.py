@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ground_steps"]
+__all__ = ["ground_steps", "resolution_of"]
 
 SEMI_MAJOR, FLATTENING = 6378137.0, 1 / 298.257223563  # m, WGS 84
+SCALE_ERROR = 0.01  # a projection whose metres are off by more is not one to measure in (Web Mercator)
 POLE = 89.9  # degrees, from where on longitudes say little of directions
 
 
@@ -42,6 +43,24 @@ def ground_steps(crs: Any, transform: Any, height: int, width: int) -> NDArray[n
         ground = ground * float(crs.linear_units_factor[1])
     right, down = (ground[1] - ground[2]) / (2 * step[0]), (ground[3] - ground[4]) / (2 * step[1])
     return np.column_stack([right, down])
+
+
+def resolution_of(crs: Any, transform: Any, height: int, width: int) -> float | None:
+    """Metres on the ground per pixel, at the middle of a grid; None where it is nowhere on the earth.
+
+    As the CRS says where that is right within 1 %, so that tiles of one grid agree; Web Mercator's metres are not.
+    Pixels need not be square, nor the grid north up: the side of a square as large as a pixel.
+
+    Args:
+        crs, transform: as rasterio has them.
+    """
+    if crs is None or transform.is_identity:
+        return None
+    found = math.sqrt(abs(float(np.linalg.det(ground_steps(crs, transform, height, width)))))
+    if crs.is_geographic:
+        return found
+    said = math.sqrt(abs(transform.determinant)) * float(crs.linear_units_factor[1])
+    return said if abs(found / said - 1) < SCALE_ERROR else found
 
 
 def _metres_per_degree(latitude: float) -> NDArray[np.float64]:

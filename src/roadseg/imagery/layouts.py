@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import DataError, RoadsegWarning
+from .blocks import Block
 from .raster import IMAGE_SUFFIXES
 
-__all__ = ["Found", "Pair", "find_pairs", "list_images"]
+__all__ = ["Found", "Pair", "Place", "find_pairs", "list_images"]
+
+VIRTUAL = (".vrt",)  # rasters made of others: read as images and as masks of a dataset
 
 # Folder of the images, folder of the masks; of several that match the first counts.
 FOLDERS = (
@@ -33,13 +36,35 @@ LISTED = 8
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a pair is from: pairs of one place stay on one side of a split.
+
+    Attributes:
+        name: of the place.
+        rule: what makes the places of its kind, as in "whole groups by {rule}".
+    """
+
+    name: str
+    rule: str
+
+
+@dataclass(frozen=True)
 class Pair:
-    """One image and its mask. `part` is set by a hand-split folder: train/ beside valid/."""
+    """One image and its mask, or one block of a large raster and its mask.
+
+    Attributes:
+        stem: its name; of a block with its place in the grid, `ortho_b03_05`.
+        part: set by a hand-split folder: train/ beside valid/.
+        block: the part of the files that is meant; None: all of them.
+        place: what it stays together with when nothing else is asked for; None: it stands alone.
+    """
 
     stem: str
     image: Path
     mask: Path
     part: Literal["train", "val"] | None = None
+    block: Block | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +145,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [p for p in _entries(folder) if _is_image(p) and p.is_file()]
+    return [p for p in _entries(folder) if (_is_image(p) or p.suffix.lower() in VIRTUAL) and p.is_file()]
 
 
 def _nested(folder: Path) -> list[Path]:

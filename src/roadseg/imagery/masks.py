@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from .described import IGNORED
-from .raster import read_picture
+from .raster import Picture, read_picture
 
 __all__ = [
     "IGNORED",
@@ -25,6 +25,7 @@ __all__ = [
     "find_coding",
     "histogram",
     "palettes_are_indices",
+    "raw_mask",
     "read_mask",
 ]
 
@@ -107,6 +108,23 @@ def read_mask(path: Path) -> RawMask:
     """
     path = Path(path)
     picture = read_picture(path, expand_palette=False)
+    # A declared "no data" value of 0 is background by mistake; an alpha channel says nothing about a mask.
+    tiff = path.suffix.lower() in (".tif", ".tiff")
+    holes = tiff and picture.valid is not None and bool((picture.pixels[~picture.valid] != 0).any())
+    return raw_mask(picture, path, holes=holes)
+
+
+def raw_mask(picture: Picture, path: Path, *, holes: bool) -> RawMask:
+    """A decoded mask, or a part of one, see `read_mask`.
+
+    Args:
+        picture: with a palette's indices.
+        path: of the file, for messages.
+        holes: whether the pixels that the picture says are no data have no label.
+
+    Raises:
+        DataError: it is coloured and has no palette, or has a number of bands that no mask has.
+    """
     pixels, valid = picture.pixels, picture.valid
     if picture.palette is not None:
         return RawMask(pixels[..., 0], picture.palette, None)
@@ -125,8 +143,7 @@ def read_mask(path: Path) -> RawMask:
     elif pixels.shape[-1] != 1:
         raise DataError(f"mask '{path}' has {pixels.shape[-1]} bands, expected 1: export it with one")
     values = pixels[..., 0]
-    # A declared "no data" value of 0 is background by mistake; an alpha channel says nothing about a mask.
-    if valid is not None and path.suffix.lower() in (".tif", ".tiff") and (values[~valid] != 0).any():
+    if valid is not None and holes:
         return RawMask(np.where(valid, values, values.dtype.type(0)), None, valid)
     return RawMask(values, None, None)
 

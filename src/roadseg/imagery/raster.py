@@ -4,25 +4,22 @@ PNG and JPEG go through Pillow, TIFF and 16-bit colour PNG (which Pillow would c
 file is comes from its first bytes, not from its suffix.
 """
 
-import math
-import struct
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio
-from PIL import Image, UnidentifiedImageError
-from rasterio.enums import ColorInterp
+from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from ..errors import DataError, ImageError, OutputError
+from ..errors import DataError, OutputError
 from ..files import write_aside
-from .ground import ground_steps
+from .formats import MAX_PIXELS, check_size, kind_of, open_gdal, raster_options, reasons
+from .gdal_file import GdalFile
+from .pillow_file import pillow_header, read_pillow
+from .sources import Picture
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -37,30 +34,6 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-MAX_PIXELS = 2**31  # of one image: what a decoder can still index; far above any aerial image that fits into memory
-
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, either byte order
-PNG_START = b"\x89PNG\r\n\x1a\n"
-PILLOW_FORMATS = ("PNG", "JPEG", "GIF", "BMP")  # decoders that run no other program; JPEG includes MPO
-ORIENTATION_TAG = 0x0112  # EXIF 2.3
-SCALE_ERROR = 0.01  # a projection whose metres are off by more is not one to measure in (Web Mercator)
-
-_limit_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded image.
-
-    Attributes:
-        pixels: (H, W, C) in the file's own dtype; alpha removed, palettes as RGB, 1-bit as 0 and 255.
-        valid: (H, W) bool, False where there is no data; None where all of it is data.
-        palette: (256, 3) uint8, only when the palette's indices were asked for and `pixels` holds them.
-    """
-
-    pixels: np.ndarray
-    valid: np.ndarray | None
-    palette: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -84,205 +57,28 @@ def read_picture(path: Path, *, expand_palette: bool = True) -> Picture:
         ImageError: missing, empty, not an image, truncated, or too large for the memory.
     """
     path = Path(path)
-    with _reasons(path):
-        kind = _kind(path)
-        if kind != "Pillow":
-            return _read_rasterio(path, kind, expand_palette)
-        return _read_pillow(path, expand_palette)
+    with reasons(path):
+        kind = kind_of(path)
+        if kind == "Pillow":
+            return read_pillow(path, expand_palette)
+        with GdalFile(path, kind, expand_palette=expand_palette) as file:
+            check_size(path, file.width, file.height)
+            return file.read(0, file.height)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, expand_palette: bool = True) -> Header:
     """Size, bands and dtype of one image, without decoding it.
 
     Raises:
         ImageError: missing, empty or not an image.
     """
     path = Path(path)
-    with _reasons(path):
-        kind = _kind(path)
+    with reasons(path):
+        kind = kind_of(path)
         if kind != "Pillow":
-            with _open_rasterio(path, kind) as source:
-                colours = len(_colour_bands(source))
-                bands = 3 if _colormap(source) is not None else colours
-                return Header(source.height, source.width, bands, str(source.dtypes[0]))
-        with _open_pillow(path) as image:
-            width, height = image.size
-            if _orientation(image) >= 5:
-                width, height = height, width
-            grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
-            wide = image.mode == "I" or image.mode.startswith("I;16")
-            return Header(height, width, 1 if grey else 3, "uint16" if wide else "uint8")
-
-
-@contextmanager
-def _reasons(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into an `ImageError` that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError(f"image '{path}' does not exist: check the path") from error
-    except MemoryError as error:
-        raise ImageError(f"image '{path}' does not fit into the memory: cut it, or save it as a tiled TIFF") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"'{path}' is not an image that can be read, whatever its suffix says: expected PNG, JPEG or TIFF"
-        ) from error
-    except PermissionError as error:
-        raise ImageError(f"image '{path}' cannot be read: no permission") from error
-    except (
-        Exception
-    ) as error:  # decoders raise nearly anything on broken bytes: OSError, SyntaxError, struct.error, ...
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(
-            f"image '{path}' is truncated or damaged ({text[:200]}): copy or export it again, or drop it"
-        ) from error
-
-
-def _kind(path: Path) -> Literal["Pillow", "GTiff", "PNG"]:
-    """Who reads the file: Pillow, or one driver of GDAL."""
-    if path.is_dir():
-        raise ImageError(f"'{path}' is a folder: expected one image file")
-    with path.open("rb") as file:
-        start = file.read(26)
-    if not start:
-        raise ImageError(f"image '{path}' is empty (0 bytes): copy or export it again, or drop it")
-    if start[:4] in TIFF_STARTS:
-        return "GTiff"
-    if start[:8] == PNG_START and len(start) == 26:
-        depth, colour = struct.unpack(">BB", start[24:26])  # PNG specification, 11.2.2 IHDR
-        if depth == 16 and colour != 0:
-            return "PNG"
-    return "Pillow"
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"image '{path}' says it is {width}x{height} pixels, more than 2**31: cut it into parts if it really is"
-        )
-
-
-# --- Pillow ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _open_pillow(path: Path) -> Iterator[Image.Image]:
-    with _limit_lock:  # Pillow's limit is one global number: lifted only while opening, our own check follows
-        saved = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            image = Image.open(path, formats=PILLOW_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = saved
-    with image:
-        _check_size(path, *image.size)
-        yield image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        found = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF does not make the picture unreadable
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _oriented(array: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    return np.ascontiguousarray(array)
-
-
-def _read_pillow(path: Path, expand_palette: bool) -> Picture:
-    with _open_pillow(path) as image:
-        orientation = _orientation(image)
-        image.load()
-        transparent = image.info.get("transparency")
-        mode = image.mode
-        palette = None
-        if mode == "P" and not expand_palette:
-            palette = np.zeros((256, 3), np.uint8)
-            colours = np.frombuffer(bytes(image.getpalette("RGB") or b""), np.uint8).reshape(-1, 3)
-            palette[: len(colours)] = colours
-            pixels = np.array(image)
-            valid = None
-        elif mode.startswith("I") or mode == "F":
-            pixels = np.array(image)
-            if pixels.dtype.kind == "i" and pixels.min() >= 0 and pixels.max() <= 65535:
-                pixels = pixels.astype(np.uint16)
-            pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-            valid = pixels != transparent if isinstance(transparent, int) else None
-        else:
-            grey = mode in ("1", "L", "LA", "La")
-            alpha = mode in ("LA", "La", "PA", "RGBA", "RGBa") or transparent is not None
-            target = ("LA" if grey else "RGBA") if alpha else ("L" if grey else "RGB")
-            if mode == "1" and alpha:
-                image = image.convert("L") if not isinstance(transparent, int) else image
-            pixels = np.array(image if image.mode == target else image.convert(target))
-            valid = None
-            if alpha:
-                valid, pixels = pixels[..., -1] > 0, pixels[..., :-1]
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    valid = None if valid is None or valid.all() else _oriented(valid, orientation)
-    return Picture(_oriented(pixels, orientation), valid, palette)
-
-
-# --- rasterio --------------------------------------------------------------------------------------------------------
-
-
-def raster_options() -> Any:
-    """The GDAL environment for every use here: a bounded block cache, masks inside the TIFF."""
-    return rasterio.Env(GDAL_CACHEMAX=256, GDAL_TIFF_INTERNAL_MASK=True)  # 256 MB; GDAL's own choice is 5 % of the RAM
-
-
-@contextmanager
-def _open_rasterio(path: Path, driver: str) -> Iterator[Any]:
-    with raster_options(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        # One named driver: left to choose, GDAL would follow a virtual raster to other files and hosts.
-        with rasterio.open(path, driver=driver) as source:
-            _check_size(path, source.width, source.height)
-            yield source
-
-
-def _colour_bands(source: Any) -> list[int]:
-    """Band numbers from 1, without alpha."""
-    return [i for i, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha or source.count == 1]
-
-
-def _colormap(source: Any) -> np.ndarray | None:
-    """(256, 3) uint8, or None: the file has no palette."""
-    if source.colorinterp[0] != ColorInterp.palette or source.dtypes[0] != "uint8":
-        return None
-    table = np.zeros((256, 3), np.uint8)
-    for index, colour in source.colormap(1).items():
-        table[index] = colour[:3]
-    return table
-
-
-def _read_rasterio(path: Path, driver: str, expand_palette: bool) -> Picture:
-    with _open_rasterio(path, driver) as source:
-        if np.dtype(source.dtypes[0]).kind not in "uif":
-            raise ImageError(
-                f"image '{path}' has {source.dtypes[0]} pixels: expected whole or real numbers, e.g. uint16"
-            )
-        pixels = np.ascontiguousarray(np.moveaxis(source.read(_colour_bands(source)), 0, -1))
-        valid = source.dataset_mask() > 0
-        palette = _colormap(source)
-        if source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1" and palette is None:
-            pixels = pixels * np.uint8(255)
-    if palette is not None and expand_palette:
-        pixels, palette = palette[pixels[..., 0]], None
-    if pixels.dtype.kind == "f":
-        valid &= np.isfinite(pixels).all(axis=-1)
-    return Picture(pixels, None if valid.all() else valid, palette)
+            file = GdalFile(path, kind, expand_palette=expand_palette)
+            return Header(file.height, file.width, file.bands, str(file.dtype))
+        return Header(*pillow_header(path, expand_palette))
 
 
 def ground_resolution(path: Path) -> float | None:
@@ -294,18 +90,9 @@ def ground_resolution(path: Path) -> float | None:
         ImageError: missing, empty or not an image.
     """
     path = Path(path)
-    with _reasons(path):
-        if _kind(path) != "GTiff":
-            return None
-        with _open_rasterio(path, "GTiff") as source:
-            if source.crs is None or source.transform.is_identity:
-                return None
-            steps = ground_steps(source.crs, source.transform, source.height, source.width)
-            found = math.sqrt(abs(float(np.linalg.det(steps))))
-            if source.crs.is_geographic:
-                return found
-            said = math.sqrt(abs(source.transform.determinant)) * float(source.crs.linear_units_factor[1])
-            return said if abs(found / said - 1) < SCALE_ERROR else found
+    with reasons(path):
+        kind = kind_of(path)
+        return None if kind in ("Pillow", "PNG") else GdalFile(path, kind).resolution_m
 
 
 # --- pixels ----------------------------------------------------------------------------------------------------------
@@ -362,10 +149,10 @@ def write_mask(
 
 def _grid(like: Path, height: int, width: int) -> tuple[dict[str, Any], tuple[list[Any], Any]]:
     """CRS and transform of a TIFF as profile keys, and its ground control points; empty for a PNG or JPEG."""
-    with _reasons(like):
-        if _kind(like) != "GTiff":
+    with reasons(like):
+        if kind_of(like) != "GTiff":
             return {}, ([], None)
-        with _open_rasterio(like, "GTiff") as source:
+        with open_gdal(like, "GTiff") as source:
             if (source.height, source.width) != (height, width):
                 raise DataError(
                     f"mask for '{like}' is {width}x{height} but the image is {source.width}x{source.height}: "

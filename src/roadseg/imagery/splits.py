@@ -1,7 +1,6 @@
 """Which pairs train and which validate: a share, a list of names, one fold of several, or the folder's own split."""
 
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from .layouts import Pair
+from .places import compiled, group_name
 
 __all__ = ["Split", "groups_of", "parse_fold", "split_dataset"]
 
@@ -51,12 +51,13 @@ def split_dataset(
         fold_seed: of the folds' permutation.
         full: everything trains, nothing validates.
         group: regular expression searched in the stem; pairs with one match (its first group, if it has one) stay on
-            one side. A stem without a match stands alone. None: what `group` in the folder's `dataset.toml` says,
-            for shares and folds; `roadseg prepare` writes it for tiles, so that neighbours do not validate each other.
+            one side. A stem without a match stands alone. None: shares and folds keep the pairs of one `place` on one
+            side. Those are what `group` in the folder's `dataset.toml` says (`roadseg prepare` writes it for tiles),
+            else squares of blocks of large rasters, so that neighbours do not validate each other.
 
     Raises:
         ConfigError: options that exclude each other, or values that do not fit the pairs.
-        DataError: fewer than two pairs to split, or `dataset.toml` says something else than a pattern.
+        DataError: fewer than two pairs to split.
     """
     given = [
         ("--val", val is not None),
@@ -75,10 +76,7 @@ def split_dataset(
         raise DataError(f"{len(pairs)} pair cannot be split into training and validation: add images, or give --full")
 
     own_split = val is None and fold is None and {"train", "val"} <= {pair.part for pair in pairs}
-    source = f"--group '{group}'"
-    if group is None and names is None and not own_split:
-        group, source = _said(pairs)
-    keys = _keys(pairs, group, source)
+    keys, by = _grouped(pairs, group, places=names is None and not own_split)
     if names is not None:
         chosen_val, rule = _by_names(pairs, Path(names)), f"validated on the images named in '{names}'"
     elif fold is not None:
@@ -88,9 +86,9 @@ def split_dataset(
     else:
         share = SHARE if val is None else val
         chosen_val, rule = _by_share(keys, share, seed), f"{share:.3g} of the images, seed {seed}"
-    if group is not None:
-        _check_groups(keys, chosen_val, source)
-        rule += f", whole groups by '{group}'" + ("" if source.startswith("--") else " (dataset.toml)")
+    if by:
+        _check_groups(keys, chosen_val, by)
+        rule += f", whole groups by {by}"
     train = tuple(i for i in range(len(pairs)) if i not in chosen_val)
     if not train:
         raise ConfigError("every image would validate and none train: name fewer")
@@ -103,10 +101,7 @@ def groups_of(pairs: Sequence[Pair], group: str | None = None) -> dict[str, str]
     Raises:
         ConfigError, DataError: as `split_dataset`.
     """
-    source = f"--group '{group}'"
-    if group is None:
-        group, source = _said(pairs)
-    keys = _keys(pairs, group, source)
+    keys, _ = _grouped(pairs, group)
     return {pair.stem: f"{name} {alone}" for pair, (name, alone) in zip(pairs, keys, strict=True)}
 
 
@@ -131,41 +126,26 @@ def _checked_fold(fold: tuple[int, int]) -> tuple[int, int]:
     return k, n
 
 
-def _said(pairs: Sequence[Pair]) -> tuple[str | None, str]:
-    """`group` in the nearest `dataset.toml` above the images, and how to call it; None where nothing is said."""
-    for folder in list(pairs[0].image.parents)[:3]:  # ROOT, ROOT/images or ROOT/training/images
-        path = folder / "dataset.toml"
-        if not path.is_file():
-            continue
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("group")
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DataError(f"'{path}' is not TOML: {error}") from error
-        if found is not None and (not isinstance(found, str) or not found):
-            raise DataError(f"'{path}': group = {found!r}: expected a regular expression on the images' names")
-        return found, f"group = '{found}' in '{path}' (--group '.+' takes each image by itself)"
-    return None, ""
+def _grouped(pairs: Sequence[Pair], group: str | None, *, places: bool = True) -> tuple[list[Key], str]:
+    """The group of each pair, and what makes the groups in words ("": every pair is its own).
 
-
-def _keys(pairs: Sequence[Pair], group: str | None, source: str) -> list[Key]:
-    """The group of each pair; without groups every pair is its own."""
-    if group is None:
-        return [(pair.stem, i) for i, pair in enumerate(pairs)]
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise ConfigError(f"{source} is no regular expression: {error}") from error
-    keys: list[Key] = []
-    for i, pair in enumerate(pairs):
-        match = pattern.search(pair.stem)
-        if match is None:
-            keys.append((pair.stem, i + 1))
-        else:
-            first = match[1] if pattern.groups else None
-            keys.append((match[0] if first is None else first, 0))
-    if len(set(keys)) < 2:
-        raise ConfigError(f"{source} puts all {len(pairs)} images into one group '{keys[0][0]}': nothing to split")
-    return keys
+    Args:
+        group: as asked for; None: the pairs' own places, unless `places` is False.
+    """
+    if group is not None:
+        pattern = compiled(group, f"--group '{group}'")
+        names, by = [group_name(pair, pattern) for pair in pairs], f"'{group}'"
+    else:
+        known = [pair.place if places else None for pair in pairs]
+        names = [None if place is None else place.name for place in known]
+        by = " and ".join(dict.fromkeys(place.rule for place in known if place is not None))
+    named = enumerate(zip(pairs, names, strict=True), 1)
+    keys = [(pair.stem, i) if name is None else (name, 0) for i, (pair, name) in named]
+    if by and len(set(keys)) < 2:
+        what = f"--group '{group}'" if group is not None else f"group = {by}"
+        tip = "" if group is not None else "; --group '.+' takes each image by itself"
+        raise ConfigError(f"{what} puts all {len(pairs)} images into one group '{keys[0][0]}': nothing to split{tip}")
+    return keys, by
 
 
 def _by_fold(keys: list[Key], fold: tuple[int, int], seed: int) -> set[int]:
@@ -224,10 +204,10 @@ def _by_names(pairs: Sequence[Pair], path: Path) -> set[int]:
     return {i for name in wanted for i in known[name]}
 
 
-def _check_groups(keys: list[Key], val: set[int], source: str) -> None:
+def _check_groups(keys: list[Key], val: set[int], by: str) -> None:
     sides: dict[Key, set[bool]] = {}
     for i, key in enumerate(keys):
         sides.setdefault(key, set()).add(i in val)
     torn = [key[0] for key, both in sides.items() if len(both) > 1]
     if torn:
-        raise ConfigError(f"{source}: group '{torn[0]}' is on both sides: name all of its images or none")
+        raise ConfigError(f"groups by {by}: group '{torn[0]}' is on both sides: name all of its images or none")

@@ -2,6 +2,7 @@
 
     engines/<hash>/model.xml, model.bin      for OpenVINO; compiled/ holds what it made of them for this processor
     engines/<hash>/model.onnx                for ONNX Runtime
+    engines/<hash>/members.xml, .onnx        the same of an ensemble, with the answers of its members
     engines/<hash>/int8-<digest>.xml, .bin   quantised with the windows of that digest
     engines/<hash>/choice.json               the engine that `auto` keeps, by machine
 
@@ -67,13 +68,21 @@ class EngineCache:
         """OpenVINO's folder of compiled models."""
         return self.folder / "compiled"
 
-    def openvino(self, model: Path) -> Path:
-        """`model.xml`, made from the Keras file where it is not there or damaged; see `convert` for what it raises."""
-        return self.keep("model.xml", lambda target: convert(model, target))
+    def openvino(self, model: Path, *, members: bool = False) -> Path:
+        """`model.xml`, made from the Keras file where it is not there or damaged; see `convert` for what it raises.
 
-    def onnx(self, model: Path) -> Path:
+        With `members` it is `members.xml`, which answers for each member of an ensemble too.
+        """
+        return self._converted(model, ".xml", members)
+
+    def onnx(self, model: Path, *, members: bool = False) -> Path:
         """`model.onnx`, likewise."""
-        return self.keep("model.onnx", lambda target: convert(model, target))
+        return self._converted(model, ".onnx", members)
+
+    def _converted(self, model: Path, suffix: str, members: bool) -> Path:
+        if members:
+            return self.keep(f"members{suffix}", lambda target: convert(model, target, members=True))
+        return self.keep(f"model{suffix}", lambda target: convert(model, target))
 
     def keep(self, name: str, make: Callable[[Path], None]) -> Path:
         """The file `name` with its companions, as they were made.

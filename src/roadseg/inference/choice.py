@@ -69,26 +69,31 @@ def _backend() -> str:
         return ""
 
 
-def build(name: str, path: Path, cache: EngineCache) -> Engine:
+def build(name: str, path: Path, cache: EngineCache, threads: int | None = None, *, members: bool = False) -> Engine:
     """The engine `name` for the model at `path`.
+
+    Args:
+        threads: see `open_engine`.
+        members: of an ensemble, let the answer go on with those of the members, see `members.every_answer`.
 
     Raises:
         ModelError: the engine cannot take the model.
         BackendError: what it needs is not installed, or fails to compile the model.
     """
     if name == "keras":
-        return _open_keras(path)
+        return _open_keras(path, members=members)
     if name == "onnx":
         from .onnx_engine import OnnxEngine, onnx_problem
 
         if problem := onnx_problem():
             raise BackendError(f"--engine onnx: {problem}")
-        return OnnxEngine(cache.onnx(path))
+        return OnnxEngine(cache.onnx(path, members=members), threads)
     if importlib.util.find_spec("openvino") is None:
         raise BackendError("openvino is not installed: pip install openvino, or use --engine keras")
-    from .openvino_engine import OpenVINOEngine
+    from .openvino_engine import OpenVINOEngine, Precision
 
-    return OpenVINOEngine(cache.openvino(path), "bf16" if name.endswith("bf16") else "f32", cache.compiled)
+    precision: Precision = "bf16" if name.endswith("bf16") else "f32"
+    return OpenVINOEngine(cache.openvino(path, members=members), precision, cache.compiled, threads)
 
 
 class AutoEngine:
@@ -101,6 +106,7 @@ class AutoEngine:
     Args:
         kind: "auto", or "openvino" for its precisions alone.
         tell: is given a line before the comparison starts.
+        threads: see `open_engine`; with another number another engine may be the fastest.
 
     Attributes:
         setup_seconds: what the comparison took; 0 where the choice was remembered.
@@ -110,11 +116,18 @@ class AutoEngine:
         BackendError: no engine is installed; on a call, each of them fails.
     """
 
-    def __init__(self, path: Path, cache: EngineCache, kind: EngineKind = "auto", tell: Tell | None = None) -> None:
-        self.path, self.cache, self.kind = path, cache, kind
+    def __init__(
+        self,
+        path: Path,
+        cache: EngineCache,
+        kind: EngineKind = "auto",
+        tell: Tell | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.path, self.cache, self.kind, self.threads = path, cache, kind, threads
         self.setup_seconds = 0.0
         self._tell = tell
-        self._key = f"{kind} {_machine_key()}"
+        self._key = f"{kind} {_machine_key()}" + (f" {threads} threads" if threads is not None else "")
         self._built: dict[str, Engine] = {}
         self._engine = self._remembered()
         self._settled = False
@@ -126,6 +139,11 @@ class AutoEngine:
     def name(self) -> str:
         """What was chosen, e.g. `openvino bf16`; before the first call what was asked for."""
         return engine_name(self._engine) if self._engine is not None else self.kind
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known which engine it is: after the first call, or as it was remembered."""
+        return self._engine is not None
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._engine is not None and self._settled:
@@ -151,7 +169,7 @@ class AutoEngine:
         if name not in ("openvino bf16", "openvino f32", "onnx", "keras"):
             return None
         try:
-            return build(name, self.path, self.cache)
+            return build(name, self.path, self.cache, self.threads)
         except RoadsegError:
             return None
 
@@ -160,7 +178,7 @@ class AutoEngine:
         problem: RoadsegError | None = None
         for name in self._names:
             try:
-                self._built[name] = build(name, self.path, self.cache)
+                self._built[name] = build(name, self.path, self.cache, self.threads)
                 return
             except RoadsegError as error:
                 problem = problem or error
@@ -177,7 +195,7 @@ class AutoEngine:
         windows = batch[:PROBED]
         tried = [_Trial(name) for name in names]
         for trial in tried:
-            trial.start(lambda name: self._built.get(name) or build(name, self.path, self.cache), windows)
+            trial.start(lambda name: self._built.get(name) or build(name, self.path, self.cache, self.threads), windows)
         alive = [trial for trial in tried if trial.engine is not None]
         if not alive:
             raise next(trial.error for trial in tried if trial.error is not None)

@@ -26,8 +26,11 @@ UNLOADABLE = "cannot be loaded as a Keras model"
 AGREE = 1e-4  # of probabilities, between the graph as Keras builds it and as it is rewritten, both in float32
 
 
-def convert(model: Path, target: Path) -> None:
+def convert(model: Path, target: Path, *, members: bool = False) -> None:
     """Write the Keras model file `model` as `target`: `.xml` (and `.bin`) for OpenVINO, `.onnx` for ONNX.
+
+    Args:
+        members: of an ensemble, let the answer go on with those of the members, see `members.every_answer`.
 
     Raises:
         ModelError: the model has layers that cannot be converted.
@@ -41,7 +44,8 @@ def convert(model: Path, target: Path) -> None:
         ways = ["openvino", *(["openvino-tensorflow"] if importlib.util.find_spec("tensorflow") else [])]  # type: ignore[list-item]
     problems = []
     for way in ways:
-        failure = run_module("roadseg.inference.convert", way, str(model), str(target), KERAS_BACKEND=BACKEND[way])
+        words = (way, str(model), str(target), *["members"] * members)
+        failure = run_module("roadseg.inference.convert", *words, KERAS_BACKEND=BACKEND[way])
         if not failure:
             return
         if failure.startswith(UNLOADABLE):
@@ -78,8 +82,8 @@ def run_module(name: str, *words: str, **variables: str) -> str:
 
 
 def main(words: list[str]) -> int:
-    """`openvino|openvino-tensorflow|onnx MODEL TARGET`; 0 when `TARGET` is written."""
-    way, source, target = words
+    """`openvino|openvino-tensorflow|onnx MODEL TARGET [members]`; 0 when `TARGET` is written."""
+    way, source, target, *members = words
     silence_telemetry()
     try:
         import keras
@@ -90,6 +94,10 @@ def main(words: list[str]) -> int:
         except Exception as error:
             print(f"{UNLOADABLE}: {_first_line(error)}", file=sys.stderr)
             return 1
+        if members:
+            from .members import every_answer
+
+            model = every_answer(model)
         if way == "openvino":
             _write_openvino(_graph_of(model), Path(target))
         elif way == "openvino-tensorflow":

@@ -109,7 +109,14 @@ def engine_name(run: Engine) -> str:
     return str(getattr(run, "name", ""))
 
 
-def open_engine(path: Path, kind: EngineKind = "auto", *, digest: str = "", tell: Tell | None = None) -> Engine:
+def open_engine(
+    path: Path,
+    kind: EngineKind = "auto",
+    *,
+    digest: str = "",
+    tell: Tell | None = None,
+    threads: int | None = None,
+) -> Engine:
     """The engine for the model at `path`, a `.keras` file, in floating point.
 
     `auto` compares the engines there are on the first windows and keeps the fastest (`choice.AutoEngine`); `openvino`
@@ -118,6 +125,8 @@ def open_engine(path: Path, kind: EngineKind = "auto", *, digest: str = "", tell
     Args:
         digest: the model file's hash as `ModelInfo` has it; read from the file when empty.
         tell: is given a line before what takes long and happens once.
+        threads: CPU threads of OpenVINO and ONNX Runtime; None: all cores. Keras' backends have one number a process,
+            see `machine.thread_variables`.
 
     Raises:
         ConfigError: an engine that is not known.
@@ -137,14 +146,19 @@ def open_engine(path: Path, kind: EngineKind = "auto", *, digest: str = "", tell
         digest = read_info(path).hash
     cache = open_cache(digest)
     if kind == "onnx":
-        return build("onnx", path, cache)
-    return AutoEngine(path, cache, kind, tell)
+        return build("onnx", path, cache, threads)
+    return AutoEngine(path, cache, kind, tell, threads)
 
 
-def _open_keras(path: Path) -> KerasEngine:
+def _open_keras(path: Path, *, members: bool = False) -> KerasEngine:
     from ..learning.runs import load_model
 
     try:
-        return KerasEngine(load_model(path))
+        model = load_model(path)
+        if members:
+            from .members import every_answer
+
+            model = every_answer(model)
+        return KerasEngine(model)
     except BackendError as error:
         raise BackendError(f"{error}; --engine openvino needs none of them") from error

@@ -7,9 +7,10 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ __all__ = ["WINDOWS", "ImageFiles", "Int8Engine", "calibration_windows", "descri
 WINDOWS = 64  # half of them calibrate, the other half are compared
 SIDE = 256  # pixels of a window, or the next size that the network takes
 IMAGES = 64  # at most: of a sequence from all over it, of a stream the first
+LARGE, LOOK, TRIES = 2**24, 512, 20  # px of rasters of which windows are read, their side; how often for one with data
 BATCH = 4
 RECIPE = 1  # raised when the quantisation changes
 PLASTIC = 1.32471795724474602596  # steps by its powers cover a square evenly: Roberts 2018, the R2 sequence
@@ -37,8 +39,10 @@ PLASTIC = 1.32471795724474602596  # steps by its powers cover a square evenly: R
 class Int8Engine(OpenVINOEngine):
     """A quantised model, with `report`: how its answers differ from float32 on windows that did not calibrate it."""
 
-    def __init__(self, path: Path, report: dict[str, Any], compiled: Path | None = None) -> None:
-        super().__init__(path, "int8", compiled)
+    def __init__(
+        self, path: Path, report: dict[str, Any], compiled: Path | None = None, threads: int | None = None
+    ) -> None:
+        super().__init__(path, "int8", compiled, threads)
         self.report = report
 
 
@@ -55,13 +59,18 @@ def describe(report: dict[str, Any]) -> str:
 
 
 def open_int8(
-    path: Path, info: ModelInfo, images: Iterable[NDArray[np.uint8]] | None, tell: Tell | None = None
+    path: Path,
+    info: ModelInfo,
+    images: Iterable[NDArray[np.uint8]] | None,
+    tell: Tell | None = None,
+    threads: int | None = None,
 ) -> Int8Engine:
     """The quantised engine of the model at `path`; made once for the same model and windows.
 
     Args:
         images: (H, W, C) uint8, some of those that will be predicted; no labels are needed.
         tell: is given a line before what takes long.
+        threads: CPU threads that compute; None: all cores.
 
     Raises:
         ConfigError: no images.
@@ -84,12 +93,12 @@ def open_int8(
         _quantise(cache.openvino(path), windows[::2], target)
 
     quantised = cache.keep(name, make)
-    engine = Int8Engine(quantised, {}, cache.compiled)
+    engine = Int8Engine(quantised, {}, cache.compiled, threads)
     record = cache.folder / f"{quantised.stem}.report.json"
     engine.report = _read_report(record, info.threshold)
     if not engine.report:
         others = windows[1::2] if len(windows) > 1 else windows
-        exact = OpenVINOEngine(cache.openvino(path), "f32", cache.compiled)
+        exact = OpenVINOEngine(cache.openvino(path), "f32", cache.compiled, threads)
         engine.report = _compare(exact, engine, others, info)
         with contextlib.suppress(OutputError):  # it is measured again the next time
             write_json(record, engine.report)
@@ -130,22 +139,68 @@ def _spread(k: int, power: int, room: int) -> int:
 
 
 class ImageFiles(Sequence[NDArray[np.uint8]]):
-    """Image files that are opened when they are asked for, as the model takes them.
+    """Rasters that are opened when they are asked for, as the model takes them; of a large one, windows all over it.
+
+    Args:
+        rasters: a file each, or the files of a mosaic.
+        info: what the model is for.
+        bands, value_range: in place of the model's, see `planning.Wanted`.
 
     Raises:
         DataError: on asking, for a file that cannot be read or does not fit.
     """
 
-    def __init__(self, paths: Sequence[Path], info: ModelInfo) -> None:
-        self.paths, self.info = list(paths), info
+    def __init__(
+        self,
+        rasters: Sequence[Path | Sequence[Path]],
+        info: ModelInfo,
+        *,
+        bands: tuple[int, ...] | None = None,
+        value_range: tuple[float, float] | Literal["auto"] | None = None,
+    ) -> None:
+        self.rasters, self.info = list(rasters), info
+        self._select = bands if bands is not None else info.select
+        self._range = value_range if value_range is not None else info.value_range
+
+    @cached_property
+    def _places(self) -> list[tuple[Path | Sequence[Path], int | None]]:
+        """The images: a raster, or the k-th window of one."""
+        found: list[tuple[Path | Sequence[Path], int | None]] = []
+        for raster in self.rasters:
+            try:
+                source = self._open(raster)
+                large = source.height * source.width > LARGE
+            except DataError:  # it is named when it is asked for
+                large = False
+            found += [(raster, k) for k in range(IMAGES)] if large else [(raster, None)]
+        return found
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._places)
 
     def __getitem__(self, index: Any) -> Any:
-        from ..imagery.dataset import open_image
+        from ..imagery.value_range import find_range, prepared
 
-        return open_image(self.paths[index], self.info.bands, self.info.value_range)[0]
+        raster, number = self._places[index]
+        source = self._open(raster)
+        with source:
+            value_range = find_range(source) if self._range == "auto" else self._range
+            opened = prepared(source, self.info.bands, value_range)
+            if number is None:
+                return opened.read(0, opened.height)[0]
+            pixels = np.empty((0, 0, self.info.bands), np.uint8)
+            for k in range(number, number + IMAGES * TRIES, IMAGES):
+                side = min(LOOK, opened.height, opened.width)
+                top, left = (_spread(k, power, n - side) for power, n in ((1, opened.height), (2, opened.width)))
+                pixels, valid = opened.read(top, top + side, left, left + side)
+                if valid is None or valid.mean() > 0.5:
+                    break
+            return pixels
+
+    def _open(self, raster: Path | Sequence[Path]) -> Any:
+        from ..imagery.opening import open_source
+
+        return open_source(raster, bands=self._select)
 
 
 def _at_scale(image: NDArray[np.uint8], info: ModelInfo) -> NDArray[np.uint8]:

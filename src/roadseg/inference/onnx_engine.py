@@ -25,17 +25,20 @@ def onnx_problem() -> str:
 class OnnxEngine:
     """An ONNX model with any number and size of windows, in float32.
 
+    Args:
+        threads: CPU threads that compute, where other processes have the rest of the cores; None: one a core.
+
     Raises:
         BackendError: ONNX Runtime cannot load the model; on a call, the memory does not hold the batch.
     """
 
     name = "onnx"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         runtime = importlib.import_module("onnxruntime")
         runtime.disable_telemetry_events()  # on by default in its builds for Windows
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = cores()
+        options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 3
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
 """A converted model on OpenVINO, on the CPU."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,17 @@ class OpenVINOEngine:
         precision: "f32" and "bf16" are what a float model computes in; "int8" says that the model is a quantised one,
             which computes the rest in the faster of the two.
         compiled: where compiled models are kept for the next start.
+        threads: CPU threads that compute, where other processes have the rest of the cores; None: as many as there are
+            cores.
 
     Raises:
         BackendError: the model cannot be compiled; on a call, the memory does not hold the batch.
     """
 
-    def __init__(self, path: Path, precision: Precision, compiled: Path | None = None) -> None:
-        self.name = f"openvino {precision}"
+    def __init__(
+        self, path: Path, precision: Precision, compiled: Path | None = None, threads: int | None = None
+    ) -> None:
+        self.name, self.path = f"openvino {precision}", path
         core = load_core()
         if precision == "int8":
             from ._openvino import bfloat16_is_fast
@@ -38,7 +42,10 @@ class OpenVINOEngine:
         else:
             rest = precision
         # LATENCY: one call at a time gets all cores. THROUGHPUT would give it one stream's share of them.
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": rest}
+        hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": rest}
+        if threads is not None:
+            # Not pinned to cores: processes side by side must not choose the same ones.
+            hints |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         if compiled is not None:
             hints["CACHE_DIR"] = str(compiled)
         try:

@@ -1,108 +1,97 @@
-"""A prediction folder: from image files to mask files beside a record of how they were made."""
+"""A prediction folder: rasters of any size to masks, in bounded memory, beside a record of how they were made."""
+
+from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from ..errors import DataError, ImageError, OutputError
+from ..errors import ConfigError, DataError, ImageError, RoadsegWarning
 from ..files import make_folder, write_json
-from ..imagery.dataset import open_image
-from ..imagery.layouts import list_images
-from ..imagery.raster import read_header, write_mask
+from ..imagery.opening import open_source
 from ..machine import versions
+from .assemble import assemble
+from .jobs import Job, plan_outputs
+from .journal import RECORD, Journal
+from .parts import DamagedPart, FolderParts, MemoryParts, unfinished
+from .plan import Plan, with_views
+from .planning import Wanted, check_bands, make_plan
 from .predictor import Predictor
+from .strips import never, predict_strips
 
-__all__ = ["Job", "Progress", "Step", "Summary", "plan_outputs", "predict_files", "run_jobs"]
-
-RECORD = "predict.json"
-NO_CLASS = 255  # where a map of classes has no data
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image and the files that come of it; `probability` is None where none is asked for."""
-
-    source: Path
-    mask: Path
-    probability: Path | None
-    height: int
-    width: int
-    bands: int
+__all__ = [
+    "Job",
+    "Progress",
+    "Spread",
+    "Step",
+    "Summary",
+    "Wanted",
+    "plan_outputs",
+    "predict_files",
+    "run_jobs",
+]
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far the work is: `image` (from 0) of `images` is in hand, `done` of `pixels` are predicted."""
+    """How far the work is: `image` (from 0) of `images` is in hand, `done` of `pixels` are predicted.
+
+    `kept` of those done were so before, by an interrupted prediction; `seconds` have gone by with the others.
+    """
 
     source: Path
     image: int
     images: int
     done: int
     pixels: int
+    kept: int = 0
+    seconds: float = 0.0
+
+    @property
+    def megapixels_per_second(self) -> float:
+        return (self.done - self.kept) / 1e6 / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None as long as nothing is known."""
+        computed = self.done - self.kept
+        return (self.pixels - self.done) * self.seconds / computed if computed else None
 
 
 Progress = Callable[[Step], None]
 
 
+class Spread(Protocol):
+    """Computes strips elsewhere: `advance` is to be called with the pixels that are finished, in this process."""
+
+    def __call__(
+        self, plan: Plan, parts: FolderParts, numbers: Sequence[int], advance: Callable[[int], None]
+    ) -> None: ...
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What was done: `seconds` from the first image's reading to the last mask's writing."""
+    """What was done: `seconds` from the first image's reading to the last mask's writing.
+
+    Attributes:
+        pixels: of all the images.
+        kept: how many of these were predicted before, by what was interrupted.
+        network_pixels: that went through the network in this process.
+    """
 
     folder: Path
     images: int
     pixels: int
     seconds: float
+    kept: int = 0
+    network_pixels: int = 0
 
     @property
     def megapixels_per_second(self) -> float:
-        return self.pixels / 1e6 / max(self.seconds, 1e-9)
-
-
-def plan_outputs(inputs: Sequence[Path], out: Path, probabilities: bool = False) -> list[Job]:
-    """What will be read and written, from the files' headers alone; nothing is decoded, predicted or written.
-
-    Args:
-        inputs: image files, and folders whose images are meant.
-        out: the prediction folder; TIFF inputs give `x.tif`, others `x.png`, probabilities `x_prob.tif|png`.
-
-    Raises:
-        DataError: no image, an input that cannot be read, or two inputs that would write the same output.
-        OutputError: an output would overwrite an input.
-    """
-    sources = [image for place in inputs for image in list_images(Path(place))]
-    if not sources:
-        raise DataError("no images to predict: give image files, or folders that hold some")
-    jobs: list[Job] = []
-    writers: dict[Path, Path] = {}
-    originals = {_identity(source): source for source in sources if source.exists()}
-    for source in sources:
-        suffix = ".tif" if source.suffix.lower() in (".tif", ".tiff") else ".png"
-        mask = out / f"{source.stem}{suffix}"
-        probability = out / f"{source.stem}_prob{suffix}" if probabilities else None
-        for target in (mask, probability) if probability else (mask,):
-            other = writers.setdefault(target, source)
-            if other is not source:
-                raise DataError(
-                    f"'{other}' and '{source}' would both write '{target}': "
-                    "predict them into two folders, or rename one"
-                )
-            if target.exists() and _identity(target) in originals:
-                raise OutputError(
-                    f"'{target}' would overwrite the input '{originals[_identity(target)]}': give another --out"
-                )
-        header = read_header(source)
-        jobs.append(Job(source, mask, probability, header.height, header.width, header.bands))
-    return jobs
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """The same for every name of a file: other spelling, link, case where the disk ignores it."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+        return (self.pixels - self.kept) / 1e6 / max(self.seconds, 1e-9)
 
 
 def predict_files(
@@ -111,93 +100,172 @@ def predict_files(
     out: Path,
     probabilities: bool = False,
     progress: Progress | None = None,
+    *,
+    wanted: Wanted | None = None,
 ) -> Summary:
-    """Predict image files into a folder: masks, probabilities where asked for, and `predict.json`.
+    """Predict image files into a folder: masks, what else `wanted` asks for, and `predict.json`.
 
     Raises:
         DataError, OutputError: see `plan_outputs` and `run_jobs`.
         ModelError: the model does not fit the images.
     """
-    return run_jobs(predictor, plan_outputs(inputs, out, probabilities), out, progress)
+    return run_jobs(predictor, plan_outputs(inputs, out, probabilities, wanted=wanted), out, progress, wanted=wanted)
 
 
-def run_jobs(predictor: Predictor, jobs: Sequence[Job], out: Path, progress: Progress | None = None) -> Summary:
-    """Do what `plan_outputs` planned. The floats are held for a band of rows at a time, the 8-bit images whole.
+def run_jobs(
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    wanted: Wanted | None = None,
+    stop: Callable[[], bool] = never,
+    spread: Spread | None = None,
+) -> Summary:
+    """Do what `plan_outputs` planned. What is held at a time is a few rows of windows, whatever the raster's size.
 
-    An image that turns out damaged does not stop the others; it is named in an error at the end.
+    Finished bands of a large raster are kept in a folder beside its mask until the mask is written. An image that turns
+    out damaged does not stop the others; it is named in an error at the end.
+
+    Args:
+        wanted: as it was given to `plan_outputs`.
+        stop: asked after each band; when it says so, the work ends with a KeyboardInterrupt.
+        spread: computes the strips of large rasters, else this process does.
 
     Raises:
-        DataError: before any image is predicted, one whose bands the model does not take; at the end, damaged ones.
-        OutputError: the folder cannot be written.
+        DataError: before any image is predicted, one whose bands the model does not take, or an interrupted prediction
+            that was another one; at the end, damaged images.
+        ConfigError: options that do not go together, or with this model.
+        OutputError: the folder cannot be written, or the disk is full; finished bands stay.
+        KeyboardInterrupt: with what is kept and how to go on.
     """
-    for job in jobs:
-        _check_bands(job, predictor.info.bands)
+    wanted = wanted or Wanted()
+    _check(predictor, jobs, wanted)
     make_folder(out)
-    pixels = sum(job.height * job.width for job in jobs)
-    done = 0
-    finished: list[Job] = []
-    failed: dict[Path, DataError] = {}
+    work = _Work(predictor, jobs, wanted, progress, stop, spread, Journal(out, resume=wanted.resume))
     began = time.perf_counter()
     for number, job in enumerate(jobs):
         try:
-            for rows in _predict_one(predictor, job):
-                if progress is not None:
-                    progress(Step(job.source, number, len(jobs), done + rows * job.width, pixels))
+            work.do(number, job)
+        except DamagedPart:
+            raise
         except DataError as error:
-            failed[job.source] = error
-        else:
-            finished.append(job)
-        done += job.height * job.width
+            work.failed[job.source] = error
+            work.done = sum(one.height * one.width for one in jobs[: number + 1])
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(work.interrupted(job, str(error))) from None
     seconds = time.perf_counter() - began
-    write_json(out / RECORD, _record(predictor, jobs, failed, seconds))
-    if failed:
-        first = next(iter(failed.values()))
-        more = f" (and {len(failed) - 1} more, listed in '{out / RECORD}')" if len(failed) > 1 else ""
-        raise ImageError(f"{first}{more}; {len(finished)} of {len(jobs)} images are predicted in '{out}'") from first
-    return Summary(out, len(finished), sum(job.height * job.width for job in finished), seconds)
+    write_json(out / RECORD, _record(work, seconds))
+    work.journal.close()
+    if work.failed:
+        first = next(iter(work.failed.values()))
+        more = f" (and {len(work.failed) - 1} more, listed in '{out / RECORD}')" if len(work.failed) > 1 else ""
+        good = len(jobs) - len(work.failed)
+        raise ImageError(f"{first}{more}; {good} of {len(jobs)} images are predicted in '{out}'") from first
+    pixels = sum(job.height * job.width for job in jobs)
+    return Summary(out, len(jobs), pixels, seconds, work.kept, work.network_pixels)
 
 
-def _check_bands(job: Job, bands: int) -> None:
-    if job.bands != bands and {job.bands, bands} != {1, 3}:  # grey and colour are turned into each other
-        raise DataError(
-            f"image '{job.source}' has {job.bands} bands but the model was trained on {bands}: "
-            f"export the image with {bands} bands, or train on images like it"
+def _check(predictor: Predictor, jobs: Sequence[Job], wanted: Wanted) -> None:
+    """What is not going to work is told before anything is predicted."""
+    info = predictor.info
+    select = wanted.bands if wanted.bands is not None else info.select
+    for job in jobs:
+        bands = job.bands
+        if select is not None:
+            with open_source(list(job.sources), bands=select) as source:
+                bands = source.bands
+        check_bands(str(job.source), bands, info.bands)
+    if any(job.uncertainty for job in jobs) and not predictor.tta and not predictor.members:
+        what = "a model in 8 bits answers once" if predictor.quantised else "the model is no ensemble"
+        raise ConfigError(
+            f"--uncertainty is the spread of several answers, and {what}: add --tta, or predict with an ensemble "
+            "(roadseg.ensemble)"
         )
 
 
-def _predict_one(predictor: Predictor, job: Job) -> Iterator[int]:
-    """Read, predict and write one image; gives the number of rows finished after each band."""
-    image, valid = open_image(job.source, predictor.info.bands, predictor.info.value_range)
-    height, width = image.shape[:2]
-    mask = np.empty((height, width), np.uint8)
-    confidence = np.empty((height, width), np.uint8) if job.probability else None
-    for y, rows in predictor.bands(image):
-        mask[y : y + len(rows)] = predictor.mask(rows)
-        if confidence is not None:  # several classes: of the class in the mask
-            confidence[y : y + len(rows)] = np.rint(rows.max(axis=-1) * 255).astype(np.uint8)
-        yield y + len(rows)
-    nodata = NO_CLASS if predictor.outputs > 1 else None
-    if valid is not None:
-        mask[~valid] = nodata or 0
-        if confidence is not None:
-            confidence[~valid] = 0
-    # A class map says "no data" by value, a road mask, whose values are all taken, by a mask band.
-    write_mask(job.mask, mask, job.source, valid=valid, nodata=nodata if valid is not None else None)
-    if confidence is not None and job.probability is not None:
-        write_mask(job.probability, confidence, job.source, valid=valid)
+@dataclass
+class _Work:
+    """The images of one run, and how far it is."""
+
+    predictor: Predictor
+    jobs: Sequence[Job]
+    wanted: Wanted
+    progress: Progress | None
+    stop: Callable[[], bool]
+    spread: Spread | None
+    journal: Journal
+    done: int = 0
+    kept: int = 0
+    network_pixels: int = 0
+    plans: dict[Path, Plan] = field(default_factory=dict)
+    seconds: dict[Path, float] = field(default_factory=dict)
+    failed: dict[Path, DataError] = field(default_factory=dict)
+
+    def do(self, number: int, job: Job) -> None:
+        """One image."""
+        began = time.perf_counter()
+        plan = make_plan(job.sources, (job.mask, job.probability, job.uncertainty), self.predictor, self.wanted)
+        self.plans[job.source] = plan
+        if self.journal.has(plan):
+            FolderParts(plan.folder).remove()
+            self._advance(number, job, began, job.height * job.width, kept=True)
+            return
+        parts = MemoryParts() if plan.small else FolderParts.start(plan, resume=self.wanted.resume)
+        if isinstance(parts, FolderParts) and self.wanted.resume:
+            parts.check()
+        numbers = unfinished(plan, parts)
+        kept = sum(plan.pixels(band) for strip in plan.strips for band in strip if parts.has(band, "band"))
+        if kept:
+            self._advance(number, job, began, kept, kept=True)
+
+        def advance(pixels: int) -> None:
+            self._advance(number, job, began, pixels)
+
+        try:
+            if self.spread is not None and isinstance(parts, FolderParts):
+                self.spread(plan, parts, numbers, advance)
+            else:
+                run = with_views(self.predictor.bare_for(plan), plan)
+                self.network_pixels += predict_strips(plan, numbers, run, parts, stop=self.stop, progress=advance)
+            found = assemble(plan, parts, cog=self.wanted.cog)
+        except DataError as error:
+            if isinstance(error, DamagedPart) or not isinstance(parts, FolderParts):
+                raise
+            raise type(error)(f"{error}; {_kept(parts)}") from error
+        if not found:
+            text = f"'{job.source}' has no data anywhere: nor has '{job.mask}'"
+            warnings.warn(text, RoadsegWarning, stacklevel=4)
+        self.seconds[job.source] = time.perf_counter() - began
+        self.journal.add(plan)
+        parts.remove()
+
+    def _advance(self, number: int, job: Job, began: float, pixels: int, *, kept: bool = False) -> None:
+        self.done += pixels
+        if kept:
+            self.kept += pixels
+        if self.progress is not None:
+            whole = sum(one.height * one.width for one in self.jobs)
+            seconds = sum(self.seconds.values()) + time.perf_counter() - began - self.predictor.setup_seconds
+            self.progress(Step(job.source, number, len(self.jobs), self.done, whole, self.kept, seconds))
+
+    def interrupted(self, job: Job, said: str) -> str:
+        """How to go on."""
+        images = f"{len(self.seconds)} of {len(self.jobs)} images are finished" if len(self.jobs) > 1 else ""
+        plan = self.plans.get(job.source)
+        bands = _kept(FolderParts(plan.folder)) if plan is not None and plan.folder.is_dir() else ""
+        kept = "; ".join(part for part in (images, bands) if part) or "nothing was finished"
+        return f"{kept}; the same command with --resume goes on{f' ({said})' if said else ''}"
 
 
-def _record(predictor: Predictor, jobs: Sequence[Job], failed: dict[Path, DataError], seconds: float) -> dict[str, Any]:
+def _kept(parts: FolderParts) -> str:
+    count = len(list(parts.folder.glob("*.band")))
+    return f"{count} finished band{'s are' if count != 1 else ' is'} kept in '{parts.folder}'"
+
+
+def _record(work: _Work, seconds: float) -> dict[str, Any]:
+    predictor, wanted = work.predictor, work.wanted
     info, config = predictor.info, predictor.config
-    images = []
-    for job in jobs:
-        entry: dict[str, Any] = {"input": str(job.source), "width": job.width, "height": job.height}
-        if job.source in failed:
-            entry["error"] = str(failed[job.source])
-        else:
-            entry["mask"] = job.mask.name
-            entry |= {"probabilities": job.probability.name} if job.probability else {}
-        images.append(entry)
     return {
         "model": predictor.name,
         "model_hash": info.hash,
@@ -205,15 +273,47 @@ def _record(predictor: Predictor, jobs: Sequence[Job], failed: dict[Path, DataEr
         "options": {
             "threshold": info.threshold if predictor.outputs == 1 else None,
             "tta": predictor.tta,
-            "probabilities": any(job.probability for job in jobs),
+            "probabilities": any(job.probability for job in work.jobs),
+            "uncertainty": any(job.uncertainty for job in work.jobs),
             "engine": predictor.engine,
             **({"int8": predictor.int8} if predictor.int8 is not None else {}),
             "scale": info.scale,
+            "resolution_m": wanted.resolution_m,
+            "aoi": str(wanted.aoi) if wanted.aoi is not None else None,
+            "cog": wanted.cog,
             "window": config.window,
             "overlap": config.overlap,
             "batch": config.batch,
         },
         "versions": versions(),
         "seconds": round(seconds, 3),
-        "images": images,
+        "megapixels_per_second": round((work.done - work.kept) / 1e6 / max(seconds, 1e-9), 3),
+        "images": [_entry(work, job) for job in work.jobs],
     }
+
+
+def _entry(work: _Work, job: Job) -> dict[str, Any]:
+    """One image in the record."""
+    entry: dict[str, Any] = {"input": str(job.source), "width": job.width, "height": job.height}
+    if len(job.sources) > 1:
+        entry["mosaic"] = [str(path) for path in job.sources]
+    if job.source in work.failed:
+        return entry | {"error": str(work.failed[job.source])}
+    entry["mask"] = job.mask.name
+    entry |= {"probabilities": job.probability.name} if job.probability else {}
+    entry |= {"uncertainty": job.uncertainty.name} if job.uncertainty else {}
+    plan = work.plans[job.source]
+    grid = plan.grid
+    entry["grid"] = {
+        "window": [grid.down.sizes[0], grid.across.sizes[0]],
+        "overlap": grid.seam,
+        "stride": grid.stride,
+        "windows": [len(grid.down), len(grid.across)],
+        "network_pixels": grid.network_pixels,
+    }
+    if plan.scaled:
+        entry["resampled"] = {"factor": plan.factor, "width": plan.columns, "height": plan.rows}
+    entry |= {"bands": list(plan.select)} if plan.select is not None else {}
+    entry |= {"value_range": list(plan.value_range)} if plan.value_range is not None else {}
+    entry |= {"seconds": round(work.seconds[job.source], 3)} if job.source in work.seconds else {}
+    return entry | {"finished": Journal.entry(plan)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 
 from ..config import PredictConfig
 from ..errors import ConfigError, ModelError
+from ..imagery.sources import Picture, Placing, Source
+from .blending import Blender, Read, RowReader
+from .decision import Decision
 from .engine import Engine, EngineKind, Tell, engine_name, open_engine, with_tta
-from .tiling import Grid, predict_bands
+from .members import count_members
+from .openvino_engine import OpenVINOEngine
+from .tiling import Grid
 
 if TYPE_CHECKING:
     from ..learning.runs import ModelInfo
+    from .plan import Plan
 
 __all__ = ["Predictor", "float32_predictor", "load_predictor"]
 
@@ -48,28 +55,60 @@ class Predictor:
         self.config = config if config is not None else PredictConfig()
         self.tta = tta or self.config.tta
         self.run = with_tta(run) if self.tta else run
+        self.bare = run
         self.info = info
         self.name = name
-        self._source, self._engine = run, engine
-        self.outputs = len(info.classes) if len(info.classes) > 2 else 1
+        self._engine = engine
+        self._with_members: Engine | None = None
+        self._decision = Decision(len(info.classes), info.threshold)
+        self.outputs = self._decision.outputs
 
     @property
     def engine(self) -> str:
         """What computes, e.g. `openvino bf16`; an engine that chooses itself says so after the first windows."""
-        return self._engine or engine_name(self._source)
+        return self._engine or engine_name(self.bare)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what computes."""
+        return bool(getattr(self.bare, "settled", True))
 
     @property
     def int8(self) -> dict[str, Any] | None:
         """How far a quantised model's masks are from the float32 ones; None where nothing is quantised."""
-        return getattr(self._source, "report", None)
+        return getattr(self.bare, "report", None)
+
+    @property
+    def quantised(self) -> str:
+        """The path of the quantised model; empty where nothing is quantised."""
+        return str(Path(self.bare.path).absolute()) if isinstance(self.bare, OpenVINOEngine) and self.int8 else ""
+
+    @cached_property
+    def members(self) -> int:
+        """The networks that the model takes the mean of; 0 where it is no ensemble, or does not tell of them."""
+        return 0 if self.quantised or not self.name else count_members(Path(self.name))
 
     @property
     def setup_seconds(self) -> float:
         """Seconds that were spent within the predictions so far on choosing the engine."""
-        return float(getattr(self._source, "setup_seconds", 0.0))
+        return float(getattr(self.bare, "setup_seconds", 0.0))
+
+    def bare_for(self, plan: Plan) -> Engine:
+        """The network without views: with its members' answers, where the plan asks for those."""
+        if not plan.members:
+            return self.bare
+        if self._with_members is None:
+            from .cache import open_cache
+            from .choice import build
+
+            cache = open_cache(self.info.hash)
+            self._with_members = build(plan.engine, Path(self.name), cache, members=True)
+        return self._with_members
 
     def bands(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Probabilities from top to bottom, a band of rows at a time; what a large image needs.
+        """Probabilities from top to bottom, a band of rows at a time.
+
+        They are those that a prediction of a file with the same pixels is made of.
 
         Args:
             image: (H, W, C) uint8.
@@ -86,9 +125,9 @@ class Predictor:
                 "open the image with imagery.dataset.open_image"
             )
         if self.info.scale != 1:
-            yield 0, self._rescaled(image)
+            yield from self._rescaled(image)
         else:
-            yield from self._bands(image)
+            yield from self._bands(lambda top, bottom: (image[top:bottom], None), image.shape[0], image.shape[1])
 
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of the whole image: (H, W, C) uint8 -> (H, W, K) float32 in [0, 1]; see `bands`."""
@@ -102,35 +141,61 @@ class Predictor:
 
         Two classes: 255 where the probability is above the threshold, else 0. Several: the index of the most probable.
         """
-        if self.outputs == 1:
-            return np.asarray(np.where(probabilities[..., 0] > self.info.threshold, 255, 0), dtype=np.uint8)
-        return np.asarray(probabilities.argmax(axis=-1), dtype=np.uint8)
+        return self._decision.mask(probabilities)
 
-    def _bands(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        height, width = image.shape[:2]
+    def _bands(self, read: Read, height: int, width: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         config = self.config
         grid = Grid(height, width, config.window, config.overlap, self.info.multiple)
-        for y, rows in predict_bands(lambda y0, y1: image[y0:y1], grid, self.run, config.batch):
-            if rows.shape[2] != self.outputs:
-                raise ModelError(
-                    f"the model has {rows.shape[2]} outputs a pixel, "
-                    f"but {len(self.info.classes)} classes need {self.outputs}: "
-                    "the file and its description do not belong together"
-                )
-            yield y, np.clip(rows, 0, 1, out=rows)  # blending may exceed 1 by a rounding
+        reader, blender = RowReader(read, grid), self._blender(grid)
+        for band in range(len(grid.down)):
+            lo, hi = grid.down.own(band)
+            rows = np.empty((hi - lo, width, self.outputs), np.float32)
+            for piece in blender.pieces(reader.row(band)):
+                top, values = piece.top - lo, piece.values
+                rows[top : top + len(values), piece.left : piece.left + values.shape[1]] = values
+            yield lo, rows
 
-    def _rescaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Predict at the ground scale the model was trained at and lay the result back; holds the whole image."""
-        from ..imagery.resample import resample
+    def _blender(self, grid: Grid) -> Blender:
+        return Blender(grid, self.run, self.outputs, self.config.batch, fill=self.engine == "keras")
 
-        height, width = image.shape[:2]
-        scale = self.info.scale
-        rows_there, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        scaled = resample(image, rows_there, columns)
-        found = np.empty((rows_there, columns, self.outputs), np.float32)
-        for y, rows in self._bands(scaled):
-            found[y : y + len(rows)] = rows
-        return resample(found, height, width)
+    def _rescaled(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Predict at the ground scale the model was trained at and lay the result back, as files are."""
+        from ..imagery.scaled import ScaledSource, lay_back
+
+        source = ScaledSource(_ArraySource(image), self.info.scale)
+        wide = Decision(len(self.info.classes), self.info.threshold, wide=True)
+
+        def read(top: int, bottom: int) -> tuple[NDArray[np.uint8], None]:
+            return source.read(top, bottom).pixels, None
+
+        def levels() -> Iterator[tuple[int, NDArray[Any]]]:
+            for y, rows in self._bands(read, source.height, source.width):
+                planes = wide.empty(*rows.shape[:2])
+                wide.put(planes, 0, 0, rows)
+                yield y, planes["levels"]
+
+        for y, rows in lay_back(levels(), (source.height, source.width), image.shape[:2]):
+            yield y, wide.answer(rows)
+
+
+class _ArraySource:
+    """An image in memory as a `Source`."""
+
+    name, placing = "the image", Placing()
+    resolution_m: float | None = None
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self._image = image
+        self.height, self.width, self.bands = image.shape
+
+    def read(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> Picture:
+        return Picture(self._image[top:bottom, left:right], None)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def load_predictor(

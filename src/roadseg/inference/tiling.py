@@ -1,20 +1,21 @@
-"""The grid of windows over a raster, and their blending into finished row bands; pure NumPy, no files, no models."""
+"""Where the windows lie on a raster and what each of them finishes; pure arithmetic, no pixels, no files, no models."""
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, ModelError
+from ..errors import ConfigError, DataError
 
-__all__ = ["Grid", "predict_bands", "reflect_index", "taper"]
+__all__ = ["Axis", "Grid", "reflect_index", "rise"]
 
-COARSE = 32  # one-piece sizes are multiples of it: few distinct shapes, few compilations
+COARSE = 32  # sides of windows are multiples of it where they need not be: few distinct shapes, few compilations
+LEAST = 256  # px of the last window of an axis, at least: less would be too little to see what is a road
+STRIP = 32_000_000  # px of a strip, about: seconds of work for a processor, and few enough tasks for a country
 
-Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
@@ -32,15 +33,47 @@ def reflect_index(i: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     return np.asarray(np.minimum(j, 2 * n - 1 - j))
 
 
-def taper(size: int, overlap: int) -> NDArray[np.float64]:
-    """Weights (size,) in (0, 1]: 1 in the middle, a raised cosine over `overlap` pixels at both ends, never 0.
+def rise(overlap: int) -> Floats:
+    """Weights (overlap,) in (0, 1) of the later of two windows in the seam that they share: half a cosine.
 
-    Two neighbours that share `overlap` pixels sum to 1.
+    The earlier one has what is missing to 1, which is the same curve from the other end.
     """
-    if overlap == 0:
-        return np.ones(size)
-    end = np.minimum(np.arange(size), np.arange(size)[::-1])  # pixels to the nearer end
-    return np.sin(np.pi / 2 * np.minimum((end + 0.5) / overlap, 1.0)) ** 2
+    share = (np.arange(overlap) + 0.5) / max(overlap, 1)
+    return (np.sin(np.pi / 2 * share) ** 2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along the rows, or along the columns, of a raster.
+
+    Attributes:
+        length: px of the raster.
+        starts: first pixel of each window, ascending; negative in the reflected margin.
+        sizes: px of each window; all the same but the last one's, which may be smaller.
+        overlap: px shared by neighbours, the first ones of the later window; at most half a window.
+    """
+
+    length: int
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    overlap: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def own(self, k: int) -> tuple[int, int]:
+        """Pixels lo..hi-1 of the raster that are finished once window `k` is: from its start to the next one's."""
+        hi = self.starts[k + 1] if k + 1 < len(self.starts) else self.length
+        return max(self.starts[k], 0), hi
+
+    def seam(self, k: int) -> int:
+        """How many of the first pixels of `own` are shared with window `k - 1`; 0 for the first window."""
+        lo, hi = self.own(k)
+        return min(self.overlap, hi - lo) if k else 0
+
+    def covered(self, k: int) -> tuple[int, int]:
+        """Pixels lo..hi-1 of the raster that window `k` sees."""
+        return max(self.starts[k], 0), min(self.starts[k] + self.sizes[k], self.length)
 
 
 @dataclass(frozen=True)
@@ -48,14 +81,15 @@ class Grid:
     """Where the windows lie on a raster; along each axis on its own.
 
     Several windows start at `-margin` and follow each other at a fixed stride, so that a pixel far from the right and
-    lower borders is predicted from the same windows whatever the size of the raster. An axis that fits into one window
-    with `margin` pixels of reflection at both ends goes through in one piece, padded to the next multiple of 32 (and
-    of `multiple`): 400 -> 416, 608 -> 640.
+    lower borders is predicted from the same windows whatever the size of the raster. The last one ends where the raster
+    does, but for the margin and rounding. An axis that fits into one window with `margin` pixels of reflection at both
+    ends goes through in one piece, padded to the next multiple of 32 (and of `multiple`): 400 -> 416, 608 -> 640.
 
     Args:
         height, width: pixels of the raster.
         window: pixels, largest side of a window; rounded down to a multiple of `multiple`, at least two of them.
-        overlap: pixels, least number shared by neighbours; more where the stride must be a multiple of `multiple`.
+        overlap: pixels shared by neighbours; more where the stride must be a multiple of `multiple`, and never more
+            than half a window, so that no more than two windows meet along an axis.
         multiple: what the network's input sizes are multiples of, 2**depth.
         margin: pixels of reflected raster before the first row and column and after the last.
 
@@ -66,8 +100,8 @@ class Grid:
 
     height: int
     width: int
-    window: int = 640
-    overlap: int = 128
+    window: int = 1024
+    overlap: int = 96
     multiple: int = 16
     margin: int = 8
 
@@ -91,114 +125,52 @@ class Grid:
     @cached_property
     def stride(self) -> int:
         """Pixels from window to window, a multiple of `multiple`."""
-        return max(1, (self.largest - self.overlap) // self.multiple) * self.multiple
+        half = -(-self.largest // (2 * self.multiple))
+        return max(half, (self.largest - self.overlap) // self.multiple) * self.multiple
 
     @cached_property
-    def rows(self) -> tuple[int, ...]:
-        """First row of each row of windows, ascending; negative in the margin."""
-        return self._axis(self.height)[0]
+    def seam(self) -> int:
+        """Pixels that neighbours share: `overlap` as the stride allows it."""
+        return self.largest - self.stride
 
     @cached_property
-    def cols(self) -> tuple[int, ...]:
-        """First column of each column of windows."""
-        return self._axis(self.width)[0]
+    def down(self) -> Axis:
+        """The rows of windows: bands."""
+        return self._axis(self.height)
 
     @cached_property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of every window."""
-        return self._axis(self.height)[1], self._axis(self.width)[1]
+    def across(self) -> Axis:
+        """The columns of windows."""
+        return self._axis(self.width)
 
-    def _axis(self, n: int) -> tuple[tuple[int, ...], int]:
+    @cached_property
+    def network_pixels(self) -> int:
+        """Pixels that go through the network where all windows have data."""
+        return sum(self.down.sizes) * sum(self.across.sizes)
+
+    @cached_property
+    def strips(self) -> tuple[range, ...]:
+        """The bands in even shares of about `STRIP` pixels: what can be computed apart from the rest.
+
+        Fixed by the grid alone: whoever computes them, they are the same.
+        """
+        bands = len(self.down)
+        each = max(1, min(8, round(STRIP / (self.stride * self.width))))
+        count = -(-bands // each)
+        ends = [bands * k // count for k in range(count + 1)]
+        return tuple(range(a, b) for a, b in pairwise(ends))
+
+    def _axis(self, n: int) -> Axis:
         step = math.lcm(self.multiple, COARSE)
-        whole = -(-(n + 2 * self.margin) // step) * step
+        whole = _up(n + 2 * self.margin, step)
         if whole <= self.largest:
-            return (-((whole - n) // 2),), whole
+            return Axis(n, (-((whole - n) // 2),), (whole,), self.seam)
         starts = [-self.margin]
         while starts[-1] + self.largest < n + self.margin and starts[-1] + self.stride < n:
             starts.append(starts[-1] + self.stride)
-        return tuple(starts), self.largest
-
-    def weights(self) -> tuple[Floats, Floats]:
-        """Blending weights of each row of windows (rows, h) and each column of windows (cols, w).
-
-        At every pixel of the raster the weights of the windows over it sum to 1; outside the raster they are 0.
-        A window's weight at a pixel is the product of the two.
-        """
-        overlap = self.largest - self.stride
-        return (
-            _partition(self.rows, self.shape[0], overlap, self.height),
-            _partition(self.cols, self.shape[1], overlap, self.width),
-        )
+        last = min(self.largest, _up(max(LEAST, n + self.margin - starts[-1]), step))
+        return Axis(n, tuple(starts), (*[self.largest] * (len(starts) - 1), last), self.seam)
 
 
-def _partition(starts: tuple[int, ...], size: int, overlap: int, n: int) -> Floats:
-    """Tapered weights (len(starts), size) that sum to 1 at each of the axis' `n` pixels."""
-    ramp = taper(size, overlap)
-    total = np.zeros(n)
-    for start in starts:
-        lo, hi = max(start, 0), min(start + size, n)
-        total[lo:hi] += ramp[lo - start : hi - start]
-    weights = np.zeros((len(starts), size), np.float32)
-    for row, start in zip(weights, starts, strict=True):
-        lo, hi = max(start, 0), min(start + size, n)
-        row[lo - start : hi - start] = ramp[lo - start : hi - start] / total[lo:hi]
-    return weights
-
-
-def predict_bands(
-    read: Callable[[int, int], Pixels],
-    grid: Grid,
-    run: Callable[[Pixels], Floats],
-    batch: int,
-) -> Iterator[tuple[int, Floats]]:
-    """Predict a raster from top to bottom, one row of windows at a time, holding no more than that.
-
-    Args:
-        read: `read(y0, y1)` gives rows y0..y1-1 of the raster as (y1 - y0, W, C); asked only for rows within it, from
-            top to bottom, and more than once for the rows that windows share.
-        grid: the windows.
-        run: windows (N, h, w, C) -> predictions (N, h, w, K) float32.
-        batch: largest N.
-
-    Yields:
-        `(y, rows)`: finished predictions (rows, W, K) float32 from row y down, each row once and in order.
-
-    Raises:
-        ModelError: `run` answers with another height, width or number of windows than it was given.
-    """
-    height, width = grid.height, grid.width
-    h, w = grid.shape
-    weights_y, weights_x = grid.weights()
-    columns = [reflect_index(np.arange(x, x + w), width) for x in grid.cols]
-    calls = -(-len(columns) // max(1, batch))
-    size = -(-len(columns) // calls)  # even shares: 9 windows at most 4 at a time are 3 + 3 + 3, not 4 + 4 + 1
-    sums: Floats | None = None  # (h, W, K); its first row is the raster's row `top`
-
-    for r, top in enumerate(grid.rows):
-        rows = reflect_index(np.arange(top, top + h), height)
-        first, last = int(rows.min()), int(rows.max()) + 1
-        band = read(first, last)[rows - first]
-        for c in range(0, len(columns), size):
-            windows = np.stack([band[:, index] for index in columns[c : c + size]])
-            found = run(windows)
-            if found.ndim != 4 or found.shape[:3] != windows.shape[:3]:
-                expected = (*windows.shape[:3], "K")
-                raise ModelError(
-                    f"the model answers {windows.shape} with {found.shape}, not {expected}: it does not segment"
-                )
-            if sums is None:
-                sums = np.zeros((h, width, found.shape[3]), np.float32)
-            for k, piece in enumerate(found, start=c):
-                left, right = max(grid.cols[k], 0), min(grid.cols[k] + w, width)
-                inside = slice(left - grid.cols[k], right - grid.cols[k])
-                weight = weights_y[r][:, None, None] * weights_x[k][None, inside, None]
-                sums[:, left:right] += piece[:, inside] * weight
-        assert sums is not None
-        end = grid.rows[r + 1] if r + 1 < len(grid.rows) else height
-        lo, hi = max(top, 0), min(end, height)
-        if hi > lo:
-            yield lo, sums[lo - top : hi - top].copy()
-        done = end - top
-        if r + 1 < len(grid.rows):
-            sums[: h - done] = sums[done:]
-            sums[h - done :] = 0
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step

@@ -33,7 +33,8 @@ def inspect(
         summary (text), layout, images, test_images, sizes, bands, dtype, mask_rule, values (a table a band: min, p1,
         median, p99, max, mean, in the units of the files), class_shares (of the labelled pixels), class_share_range
         (least and largest share of the last class in one image), unlabelled_share, patch_road_share (None for several
-        classes), per_image (class shares and unlabelled share by stem), alignment (None where it cannot be told),
+        classes), rasters (the large ones, see `overview.raster_table`), per_image (class shares and unlabelled share by
+        stem, of large rasters by block), alignment (None where it cannot be told),
         duplicates, skipped (what is bad, all of it), suggestion (crop, batch, class_weights, reasons).
 
     Raises:
@@ -44,6 +45,7 @@ def inspect(
     from ..imagery.dataset import open_dataset
     from ..imagery.duplicates import find_duplicates
     from ..learning.plan import settle, suggestion
+    from .overview import draw_overview, raster_table
     from .survey import misplaced, survey
 
     config = config or Config()
@@ -80,6 +82,7 @@ def inspect(
         "class_share_range": [min(last, default=0.0), max(last, default=0.0)],
         "unlabelled_share": 1 - float(counts.sum()) / max(1, pixels),
         "patch_road_share": road / patches if patches else None,
+        "rasters": raster_table(opened, seen.images),
         "per_image": {
             image.stem: {
                 "class_shares": image.shares.round(6).tolist(),
@@ -107,6 +110,9 @@ def inspect(
 
         settled, _ = settle(config, opened, range(len(opened)))
         sheet = perturbation_sheet(seen.samples, settled, len(opened.classes))
+        above = draw_overview(opened, seen.images, sheet.shape[1])
+        if above is not None:
+            sheet = np.concatenate([sheet, above])
         save_png(Path(out), draw_page(describe(found, short=True), sheet, found, seen.values.histograms()))
     return found
 

@@ -11,7 +11,6 @@ from ..errors import DataError
 from ..imagery.alignment import TELLING, Shift, pooled_shift, shift_surface
 from ..imagery.dataset import Dataset, Sample
 from ..imagery.duplicates import Thumbnail, thumbnail
-from ..imagery.raster import read_picture
 from ..roads.patches import patch_means
 from .values import BandValues
 
@@ -72,22 +71,20 @@ def survey(dataset: Dataset, patch_threshold: float, keep: Collection[int] = ())
     """
     found = Survey(BandValues(len(dataset)))
     classes = len(dataset.classes)
-    for k, pair in enumerate(dataset.pairs):
-        try:
-            sample = dataset.read(k)
-            # As in the file, and with the unlabelled pixels, which `valid` leaves out.
-            as_is = dataset.dtype == "uint8" and dataset.value_range is None and sample.valid is None
-            picture = None if as_is else read_picture(pair.image)
-        except DataError as error:  # it has changed since the dataset was opened
-            found.problems.append(str(error))
-            continue
-        if picture is None:
-            found.values.add(sample.image, sample.valid)
-        else:
-            found.values.add(picture.pixels, picture.valid)
-        found.images.append(_seen(sample, classes, patch_threshold))
-        if k in keep:
-            found.samples.append(sample)
+    with dataset.reader() as reader:
+        for k in range(len(dataset)):
+            try:
+                sample, picture = reader.read_both(k)
+            except DataError as error:  # it has changed since the dataset was opened
+                found.problems.append(str(error))
+                continue
+            if dataset.dtype == "uint8" and dataset.value_range is None and sample.valid is None:
+                found.values.add(sample.image, sample.valid)
+            else:  # as in the file, and with the unlabelled pixels, which `valid` leaves out
+                found.values.add(picture.pixels, picture.valid)
+            found.images.append(_seen(sample, classes, patch_threshold))
+            if k in keep:
+                found.samples.append(sample)
     return found
 
 

@@ -14,7 +14,8 @@ def describe(found: Mapping[str, Any], *, short: bool = False) -> list[str]:
     lines = [line for line in lines if not line.startswith(("left out: ", "unlabelled: "))]  # said below
     low, high = found["class_share_range"]
     name = list(found["class_shares"])[-1]
-    lines.append(f"share of {name} in one image: {low:.1%} to {high:.1%}")
+    lines += _rasters(found["rasters"], name)
+    lines.append(f"share of {name} in one {'image or block' if found['rasters'] else 'image'}: {low:.1%} to {high:.1%}")
     if found["unlabelled_share"] > 0:
         lines.append(f"unlabelled: {found['unlabelled_share']:.1%} of the pixels, not learnt and not scored")
     if found["patch_road_share"] is not None:
@@ -25,6 +26,18 @@ def describe(found: Mapping[str, Any], *, short: bool = False) -> list[str]:
     lines += _duplicates(found["duplicates"])
     lines += _bad(found["skipped"], LISTED if short else len(found["skipped"]))
     return lines + _suggestion(found["suggestion"])
+
+
+def _rasters(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    lines = []
+    for row in rows[:LISTED]:
+        down, across = row["grid"]
+        left_out = f", {row['left_out']} left out" if row["left_out"] else ""
+        lines.append(
+            f"  {row['stem']}: {row['size']}, {row['blocks']} blocks in {down} rows and {across} columns{left_out}, "
+            f"{row['places']} places, {name} {row['class_shares'].get(name, 0):.1%}"
+        )
+    return lines + ([f"  and {len(rows) - LISTED} more large rasters"] if len(rows) > LISTED else [])
 
 
 def _values(rows: Sequence[Mapping[str, float]]) -> list[str]:

@@ -12,7 +12,17 @@ from .runs import ModelInfo, find_model, load_model, read_info, save_model
 
 __all__ = ["ensemble"]
 
-ALIKE = ("classes", "bands", "value_range", "scale", "ground_resolution_m", "patch_threshold", "invert", "ignore")
+ALIKE = (
+    "classes",
+    "bands",
+    "select",
+    "value_range",
+    "scale",
+    "ground_resolution_m",
+    "patch_threshold",
+    "invert",
+    "ignore",
+)
 
 
 def ensemble(models: Sequence[Path | str], out: Path | str, *, threshold: float | None = None) -> Path:

@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+LISTED = 100  # validation images that a dry run names
+
+
 class TrainingOptions(TypedDict, total=False):
     """The options of `roadseg.train` besides the recipe, all of them optional; `roadseg.train` says what they do."""
 
@@ -66,6 +69,8 @@ class Prepared:
         """The summary, and what would be trained for how long."""
         train, network = self.config.train, self.config.network
         names = [self.dataset.pairs[k].stem for k in self.split.val]
+        if len(names) > LISTED:
+            names = [*names[:LISTED], f"... ({len(names)} in all)"]
         length = f"{train.epochs} epochs"
         if train.steps:
             length = f"{train.steps} steps"

@@ -51,16 +51,23 @@ class Plan:
 
 
 def pixel_statistics(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each band over all pixels, in 0..255. Reads each image once, a few rows a time."""
-    count = sum(s.mask.size for s in samples)
+    """Mean and standard deviation of each band over the valid pixels, in 0..255.
+
+    Pixels without data are of no value, and those without a label are not learnt from. Reads each image once, a few
+    rows a time.
+    """
+    count = 0
     total: Any = 0.0
     square: Any = 0.0
-    for image in (s.image for s in samples):
-        for top in range(0, len(image), ROWS_AT_ONCE):
-            rows = image[top : top + ROWS_AT_ONCE].astype(np.float32)
-            total = total + rows.sum((0, 1), dtype=np.float64)  # whole numbers: exact in any order
-            square = square + (rows**2).sum((0, 1), dtype=np.float64)
-    mean, square = total / count, square / count
+    for sample in samples:
+        for top in range(0, len(sample.image), ROWS_AT_ONCE):
+            rows = sample.image[top : top + ROWS_AT_ONCE]
+            valid = None if sample.valid is None else sample.valid[top : top + ROWS_AT_ONCE]
+            values = (rows.reshape(-1, rows.shape[-1]) if valid is None else rows[valid]).astype(np.float32)
+            count += len(values)
+            total = total + values.sum(0, dtype=np.float64)  # whole numbers: exact in any order
+            square = square + (values**2).sum(0, dtype=np.float64)
+    mean, square = total / max(1, count), square / max(1, count)
     return [float(m) for m in mean], [float(s) for s in np.sqrt(np.maximum(square - mean**2, 0))]
 
 

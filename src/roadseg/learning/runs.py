@@ -30,6 +30,7 @@ class ModelInfo:
     Args:
         classes: names, background first.
         bands: channels of the input.
+        select: numbers from 1 of the bands of a file that these are, in this order; None: all but alpha.
         value_range: pixel values of 16-bit and float images that become 0 and 255; None: 8-bit as it is.
         scale: images are resampled by this factor before the network.
         ground_resolution_m: metres per pixel of the training images, where known.
@@ -38,6 +39,7 @@ class ModelInfo:
         invert: the class of interest is the dark one in the masks.
         multiple: height and width that the network takes are multiples of it.
         ignore: mask value of unlabelled pixels in the training set; -1: none.
+        block: px, side of the blocks that large training rasters were read by.
         trained_on: content hashes of the training images.
         hash: of the model file, first 16 hex digits of sha256. Not stored; read from the file.
     """
@@ -52,6 +54,8 @@ class ModelInfo:
     multiple: int = 16
     invert: bool = False
     ignore: int = -1
+    select: tuple[int, ...] | None = None
+    block: int = 1024
     trained_on: tuple[str, ...] = field(default=(), repr=False)
     hash: str = ""
 
@@ -117,7 +121,7 @@ def read_info(path: Path) -> ModelInfo:
     if stored.pop("version", None) != INFO_VERSION:
         raise ModelError(f"'{path}' was written by another version of roadseg: update roadseg, or train again")
     try:
-        for key in ("classes", "trained_on", "value_range"):
+        for key in ("classes", "select", "trained_on", "value_range"):
             if stored.get(key) is not None:
                 stored[key] = tuple(stored[key])
         return ModelInfo(**{**stored, "hash": digest.hexdigest()[:16]})

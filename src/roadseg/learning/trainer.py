@@ -216,6 +216,8 @@ class Trainer:
             multiple=self.config.network.multiple,
             invert=self.config.data.invert,
             ignore=self.dataset.coding.ignore,
+            select=self.dataset.select or None,
+            block=self.dataset.block,
             trained_on=tuple(dict.fromkeys([*(s.hash for s in self.train_samples), *self.trained_before])),
         )
 

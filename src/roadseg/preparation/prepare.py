@@ -18,8 +18,10 @@ from ..imagery.layouts import Pair
 from ..imagery.masks import IGNORED
 from ..imagery.pixels import to_uint8
 from ..imagery.problems import report_problems
-from ..imagery.raster import Picture, ground_resolution
+from ..imagery.raster import ground_resolution
 from ..imagery.resample import resample_mask
+from ..imagery.sources import Picture, Source
+from ..imagery.whole import HeldPicture
 from .cutting import Resize, Tile, resize_labels, resize_picture
 from .folder import ABOUT, SHEET, check_out, filled_aside
 from .labels import Look, Masks, parts_of
@@ -30,16 +32,16 @@ from .report import Job, Prepared, Tally, about_it, described, in_words
 from .sheet import Shown, draw_sheet
 from .windows import (
     MANY,
-    Source,
-    Whole,
-    Windowed,
     blocks_for,
     can_be_windowed,
+    check,
     group_of,
     looks,
     middle,
     opened,
     place_tiles,
+    small,
+    window,
 )
 from .writing import part_suffix, place_of, write_labels, write_part
 
@@ -177,7 +179,7 @@ def prepare(
             with opened(found.image, _windowed(found, job)) as source:
                 masks = kind.masks(found)
                 for part in looks(source.height, source.width):
-                    surfaces.append(shift_surface(_display(source.window(part)), masks(part)))
+                    surfaces.append(shift_surface(_display(window(source, part)), masks(part)))
                 if number in chosen and folder is not None:
                     tally.shown.append(_row(found, source, masks, job))
                 _write_pair(found, source, masks, job, tally, folder)
@@ -207,8 +209,7 @@ def _look(pair: Pair, job: Job) -> Look:
     """Read both files of a pair for the first time; `DataError` where they are of no use."""
     look = job.labels.look(pair)
     with opened(pair.image, _windowed(pair, job)) as source:
-        if isinstance(source, Windowed):
-            source.check()
+        check(source)
         height, width = source.height, source.width
     if look.size != (height, width):
         label_h, label_w = look.size
@@ -243,8 +244,8 @@ def _row(pair: Pair, source: Source, masks: Masks, job: Job) -> Shown:
     """What the sheet shows of a pair: lines close by, other labels as a whole."""
     if isinstance(job.labels, LineLabels):
         part = middle(source.height, source.width)
-        return job.labels.shown(pair, part, _display(source.window(part)), masks(part))
-    image, mask = _display(source.small()), masks(_all(source))
+        return job.labels.shown(pair, part, _display(window(source, part)), masks(part))
+    image, mask = _display(small(source)), masks(_all(source))
     if mask.shape != image.shape[:2]:
         mask = resample_mask(mask, *image.shape[:2])
     return Shown.of(pair, image, mask)
@@ -260,14 +261,14 @@ def _write_pair(pair: Pair, source: Source, masks: Masks, job: Job, tally: Tally
         if new != (height, width):
             whole = _all(source)
             resized = resize_labels(masks(whole), *new)
-            source = Whole(resize_picture(source.window(whole), *new))
+            source = HeldPicture(resize_picture(window(source, whole), *new))
             masks = parts_of(resized)
     same = scale == (1.0, 1.0) and not job.tile
     place = place_of(pair.image)
-    suffix = part_suffix(pair.image, source.picture) if isinstance(source, Whole) else ".tif"
+    suffix = part_suffix(pair.image, source.picture) if isinstance(source, HeldPicture) else ".tif"
     tally.resolutions.add(None if resolution is None else float(np.float32(resolution / np.sqrt(scale[0] * scale[1]))))
     for tile in _parts(source, job):
-        part, own = source.window(tile), masks(tile)
+        part, own = window(source, tile), masks(tile)
         name = pair.stem + tile.ending
         counts = np.bincount(own.ravel(), minlength=IGNORED + 1)
         why = _reason_to_drop(counts, part, job, place.known)

@@ -5,158 +5,79 @@ images are decoded once and held.
 """
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ..imagery.raster import Picture, raster_options, read_header, read_picture
+from ..imagery.gdal_file import GdalFile
+from ..imagery.opening import open_source
+from ..imagery.raster import read_picture
+from ..imagery.sources import Picture, Source
+from ..imagery.whole import HeldPicture
 from .cutting import Tile, tiles
-from .writing import TIFF_SUFFIXES, part_of
+from .writing import TIFF_SUFFIXES
 
-__all__ = ["BLOCKS", "MANY", "MIDDLE", "Source", "Whole", "Windowed", "blocks_for", "can_be_windowed", "group_of",
-           "looks", "middle", "opened", "place_tiles"]  # fmt: skip
+__all__ = [
+    "BLOCKS",
+    "MANY",
+    "MIDDLE",
+    "blocks_for",
+    "can_be_windowed",
+    "check",
+    "group_of",
+    "looks",
+    "middle",
+    "opened",
+    "place_tiles",
+    "small",
+    "window",
+]
 
 STRIP = 2**24  # pixels that are checked at once
+ROWS = 256  # of them, a multiple of what files are made of
 MIDDLE = 1536  # px, side of the part of a large image that is shown
 LOOK = 1024  # px, side of each of nine parts of a large image that labels are held against
 BLOCKS = 20  # so many, if a set can have them, make a share of a tenth and five folds even enough
 MANY = 10  # georeferenced images from which each is a place of its own
 
 
-class Whole:
-    """An image in memory.
-
-    Attributes:
-        height, width: px.
-    """
-
-    def __init__(self, picture: Picture) -> None:
-        self.picture = picture
-        self.height, self.width = picture.pixels.shape[:2]
-
-    def window(self, tile: Tile) -> Picture:
-        """A part of the image."""
-        return part_of(self.picture, tile)
-
-    def small(self) -> Picture:
-        """The image to be shown."""
-        return self.picture
-
-    def __enter__(self) -> "Whole":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Windowed:
-    """A GeoTIFF, read where asked for; `read_picture` would give the same pixels. To be used in a `with` block.
-
-    Attributes:
-        path: of the file.
-        height, width: px.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        header = read_header(path)
-        self.height, self.width = header.height, header.width
-        self._open = ExitStack()
-        self._source: Any = None
-
-    def __enter__(self) -> "Windowed":
-        import rasterio
-        from rasterio.errors import NotGeoreferencedWarning
-
-        self._open.enter_context(raster_options())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._source = self._open.enter_context(rasterio.open(self.path, driver="GTiff"))
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def small(self) -> Picture:
-        """The image to be shown, `MIDDLE` px a side at most."""
-        factor = min(1.0, MIDDLE / max(self.height, self.width))
-        size = max(1, round(self.height * factor)), max(1, round(self.width * factor))
-        return self._read(Tile(0, 0, self.height, self.width, ""), size)
-
-    def window(self, tile: Tile) -> Picture:
-        """A part of the image, decoded.
-
-        Raises:
-            ImageError: the file is truncated or damaged there.
-        """
-        return self._read(tile, (tile.height, tile.width))
-
-    def _read(self, tile: Tile, size: tuple[int, int]) -> Picture:
-        from rasterio.enums import ColorInterp
-        from rasterio.errors import RasterioError
-        from rasterio.windows import Window
-
-        from ..errors import ImageError
-
-        source, part = self._source, Window(tile.left, tile.top, tile.width, tile.height)
-        bands = [k for k, kind in enumerate(source.colorinterp, 1) if kind != ColorInterp.alpha or source.count == 1]
-        try:
-            pixels = source.read(bands, window=part, out_shape=(len(bands), *size))
-            valid = source.dataset_mask(window=part, out_shape=size) > 0
-        except (RasterioError, OSError) as error:
-            raise ImageError(
-                f"image '{self.path}' is truncated or damaged ({' '.join(str(error).split())[:200]}): copy or export "
-                "it again, or drop it"
-            ) from error
-        pixels = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
-        if pixels.dtype.kind == "f":
-            valid &= np.isfinite(pixels).all(axis=-1)
-        return Picture(pixels, None if valid.all() else valid)
-
-    def check(self) -> None:
-        """Decode all of it once, a strip at a time.
-
-        Raises:
-            ImageError: the file is truncated or damaged.
-        """
-        rows = max(1, STRIP // self.width)
-        block = int(self._source.block_shapes[0][0])
-        rows = max(block, rows // block * block)
-        for top in range(0, self.height, rows):
-            self.window(Tile(top, 0, min(rows, self.height - top), self.width, ""))
-
-
-Source = Whole | Windowed
+def opened(path: Path, windowed: bool) -> Source:
+    """An image, for a `with` block: read where asked for, or decoded and held."""
+    return open_source(path) if windowed else HeldPicture(read_picture(path), str(path))
 
 
 def can_be_windowed(path: Path) -> bool:
-    """Whether the file is a TIFF whose pixels are numbers as they are: no palette, no single bits."""
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return False
-    with raster_options(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            with rasterio.open(path, driver="GTiff") as source:
-                plain = source.colorinterp[0].name != "palette" and np.dtype(source.dtypes[0]).kind in "uif"
-                return plain and source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") is None
-        except (RasterioError, OSError, TypeError):
-            return False  # whoever reads it says why
+    """Whether an image is read where asked for: GeoTIFFs, which may be larger than the memory."""
+    return path.suffix.lower() in TIFF_SUFFIXES
 
 
-def opened(path: Path, windowed: bool) -> Source:
-    """An image, for a `with` block."""
-    return Windowed(path) if windowed else Whole(read_picture(path))
+def window(source: Source, tile: Tile) -> Picture:
+    """A part of an image.
+
+    Raises:
+        ImageError: the file is truncated or damaged there.
+    """
+    return source.read(tile.top, tile.top + tile.height, tile.left, tile.left + tile.width)
+
+
+def small(source: Source) -> Picture:
+    """An image to be shown: one that is read in windows `MIDDLE` px a side at most."""
+    if not isinstance(source, GdalFile):
+        return source.read(0, source.height)
+    factor = min(1.0, MIDDLE / max(source.height, source.width))
+    return source.small(*(max(1, round(side * factor)) for side in (source.height, source.width)))
+
+
+def check(source: Source) -> None:
+    """Decode all of an image once, a strip at a time.
+
+    Raises:
+        ImageError: the file is truncated or damaged.
+    """
+    if isinstance(source, HeldPicture):
+        return
+    rows = max(ROWS, STRIP // source.width // ROWS * ROWS)
+    for top in range(0, source.height, rows):
+        source.read(top, min(top + rows, source.height))
 
 
 def looks(height: int, width: int) -> list[Tile]:

@@ -18,9 +18,8 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ..errors import OutputError
 from ..imagery.raster import Picture, raster_options
-from .cutting import Tile
 
-__all__ = ["Place", "part_of", "part_suffix", "place_of", "write_labels", "write_part"]
+__all__ = ["Place", "part_suffix", "place_of", "write_labels", "write_part"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
@@ -151,9 +150,3 @@ def write_labels(path: Path, mask: NDArray[np.uint8], binary: bool, place: Place
             _write_tiff(path, Picture(pixels[..., None], None), Place(place.crs, place.transform), transform)
         else:
             Image.fromarray(pixels).save(path, format="PNG")
-
-
-def part_of(picture: Picture, tile: Tile) -> Picture:
-    """The pixels of one tile."""
-    valid = None if picture.valid is None else np.asarray(tile.of(picture.valid), bool)
-    return Picture(np.asarray(tile.of(picture.pixels)), None if valid is None or valid.all() else valid)

@@ -160,7 +160,8 @@ def open_raster(path: Path | str, like: Path | str | None = None) -> Iterator[Ra
         DataError: several bands (a colour image), a dtype that is neither 8-bit nor real, a palette of more than two
             colours, or `like` does not fit.
     """
-    from ..imagery.raster import TIFF_STARTS, read_header, read_picture
+    from ..imagery.formats import TIFF_STARTS
+    from ..imagery.raster import read_header, read_picture
 
     path = Path(path)
     header = read_header(path)  # says what is wrong with a file that cannot be read

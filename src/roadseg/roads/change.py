@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, OutputError
+from ..imagery.vector_files import vector_suffix
 from .graph import part
 from .layers import Road, RoadLayer, lengths, read_layer, reproject, unit_of, write_layer
 from .nearness import Near, check_buffer
 from .plane import in_one_plane
-from .vector_files import vector_suffix
 
 __all__ = ["BUFFER", "MIN_LENGTH", "STATES", "Change", "compare_networks"]
 

@@ -322,7 +322,7 @@ def write_network(layer: RoadLayer, path: Path | str, *, snap: float | None = No
     """
     import shapely
 
-    from .vector_files import Features, write_features
+    from ..imagery.vector_files import Features, write_features
 
     if Path(path).suffix.lower() != ".gpkg":
         raise ConfigError(f"cannot write the network to '{path}': two layers in one file need a .gpkg")

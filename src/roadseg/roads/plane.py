@@ -100,7 +100,7 @@ def read_area(path: Path | str, crs: str | None) -> Any:
     """
     import shapely
 
-    from .vector_files import read_features
+    from ..imagery.vector_files import read_features
 
     path = Path(path)
     found = read_features(path, pixels=crs is None, kinds=("Polygon", "MultiPolygon"))

@@ -22,7 +22,7 @@ __all__ = ["Summary", "image_number", "read_submission", "unsubmit", "write_subm
 
 HEADER = "id,prediction"
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
-BESIDE = ("_prob", "_overlay")  # what a prediction folder holds beside the masks
+BESIDE = ("_prob", "_unc", "_overlay")  # what a prediction folder holds beside the masks
 ROW_ID = re.compile(r"([0-9]{1,9})_([0-9]{1,9})_([0-9]{1,9})")
 SHOWN = 3  # examples listed in a message
 
@@ -68,8 +68,8 @@ def write_submission(
     """Write the submission of some masks to the CSV file `out`.
 
     Args:
-        masks: a folder of masks (`x.png`, `x.tif`; `x_prob.*` and `x_overlay.*` are left out), or pairs of a name and
-            a mask (H, W), 0..255 with road > 127, or 0/1. Masks are made binary before the patches are averaged.
+        masks: a folder of masks (`x.png`, `x.tif`; `x_prob.*`, `x_unc.*` and `x_overlay.*` are left out), or pairs of a
+            name and a mask (H, W), 0..255 with road > 127, or 0/1. Masks are made binary before patches are averaged.
         out: the file to write, LF line ends.
         sample: a sample submission that gives the header, the spelling of the ids and their order; without it
             `id,prediction`, sorted by image number, x, y.

@@ -284,10 +284,11 @@ def _answers(plan: Plan, maps: "Maps") -> "Iterator[tuple[Sample, NDArray[np.flo
     """Each image with what the models of each seed say of it: (S, H, W), or (S, K, H, W) of several classes."""
     import numpy as np
 
-    for index in sorted(k for split in plan.splits for k in split.val):
-        sample = plan.dataset.read(index)
-        found = np.stack([np.moveaxis(maps.probabilities(sample.stem, seed), -1, 0) for seed in maps.seeds])
-        yield sample, found[:, 0] if found.shape[1] == 1 else found
+    with plan.dataset.reader() as reader:
+        for index in sorted(k for split in plan.splits for k in split.val):
+            sample = reader.read(index)
+            found = np.stack([np.moveaxis(maps.probabilities(sample.stem, seed), -1, 0) for seed in maps.seeds])
+            yield sample, found[:, 0] if found.shape[1] == 1 else found
 
 
 def _write_ensemble(plan: Plan, path: Path, calibration: dict[str, Any]) -> None:

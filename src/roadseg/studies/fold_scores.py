@@ -71,18 +71,19 @@ def score_maps(
     cells: dict[str, dict[int, list[Scores]]] = {name: {} for name in wanted}
     histograms = {fold: Histogram() for fold in range(len(held_out))}
     nothing = Scores(np.zeros((classes, classes), np.int64))
-    for fold, indices in enumerate(held_out):
-        for name, (_, seeds) in wanted.items():
-            cells[name][fold] = [nothing] * len(seeds)
-        for index in indices:
-            sample = dataset.read(index)
-            histograms[fold].add(maps.levels(sample.stem), sample.mask, config.patch_threshold)
-            for name, (source, seeds) in wanted.items():
-                for place, seed in enumerate(seeds):
-                    found = labels_of(source.probabilities(sample.stem, seed), config.threshold)
-                    cells[name][fold][place] += score_image(
-                        sample.mask, found, classes, config.patch_threshold, sample.valid
-                    )
+    with dataset.reader() as reader:
+        for fold, indices in enumerate(held_out):
+            for name, (_, seeds) in wanted.items():
+                cells[name][fold] = [nothing] * len(seeds)
+            for index in indices:
+                sample = reader.read(index)
+                histograms[fold].add(maps.levels(sample.stem), sample.mask, config.patch_threshold)
+                for name, (source, seeds) in wanted.items():
+                    for place, seed in enumerate(seeds):
+                        found = labels_of(source.probabilities(sample.stem, seed), config.threshold)
+                        cells[name][fold][place] += score_image(
+                            sample.mask, found, classes, config.patch_threshold, sample.valid
+                        )
     return {name: _scored(part) for name, part in cells.items()}, histograms
 
 

@@ -25,6 +25,7 @@ from .records import pair_hash
 
 if TYPE_CHECKING:
     from ..imagery.dataset import Dataset
+    from ..imagery.layouts import Pair
     from ..inference.predictor import Predictor
 
 __all__ = ["Maps", "Trained", "check_held_out", "predict_folds", "read_map", "write_map"]
@@ -45,14 +46,15 @@ class Trained:
     held_out: tuple[int, ...]
 
 
-def write_map(path: Path, levels: NDArray[np.uint16], like: Path | None = None) -> None:
-    """Write (H, W, K) uint16 as a deflated TIFF of K bands, on the grid of `like` where that is a GeoTIFF.
+def write_map(path: Path, levels: NDArray[np.uint16], like: "Pair | None" = None) -> None:
+    """Write (H, W, K) uint16 as a deflated TIFF of K bands, on the grid of a pair's image where that is a GeoTIFF.
 
     Raises:
         OutputError: it cannot be written.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+    from rasterio.windows import Window
 
     height, width, bands = levels.shape
     profile = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": "uint16"}
@@ -60,9 +62,12 @@ def write_map(path: Path, levels: NDArray[np.uint16], like: Path | None = None) 
     with write_aside(path) as aside, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            if like is not None and like.suffix.lower() in (".tif", ".tiff"):
-                with rasterio.open(like) as source:
-                    if (source.height, source.width) == (height, width):
+            if like is not None and like.image.suffix.lower() in (".tif", ".tiff"):
+                with rasterio.open(like.image) as source:
+                    if like.block is not None:
+                        window = Window(like.block.left, like.block.top, width, height)
+                        profile |= {"crs": source.crs, "transform": source.window_transform(window)}
+                    elif (source.height, source.width) == (height, width):
                         profile |= {"crs": source.crs, "transform": source.transform}
             with rasterio.open(aside, "w", **profile) as target:
                 target.write(np.moveaxis(levels, -1, 0))
@@ -152,7 +157,7 @@ def predict_folds(
         del predictor
         gc.collect()  # networks are full of cycles, and many of them would come together
     for kind in kinds:
-        kind.average({pair.stem: pair.image for pair in dataset.pairs})
+        kind.average({pair.stem: pair for pair in dataset.pairs})
     return kinds[0].maps, kinds[1].maps if tta else None
 
 
@@ -194,12 +199,13 @@ class _Kind:
         predictor = Predictor(plain.run, plain.info, plain.config, self.tta)
         places = {k: self.maps.place(dataset.pairs[k].stem, one.seed) for k in indices}
         self.index.forget(places.values())
-        for k, place in places.items():
-            sample = dataset.read(k)
-            write_map(place, to_levels(predictor.probabilities(sample.image)), dataset.pairs[k].image)
+        with dataset.reader() as reader:
+            for k, place in places.items():
+                sample = reader.read(k)
+                write_map(place, to_levels(predictor.probabilities(sample.image)), dataset.pairs[k])
         self.index.remember({place: self.codes[dataset.pairs[k].stem][-1] for k, place in places.items()})
 
-    def average(self, images: Mapping[str, Path]) -> None:
+    def average(self, pairs: "Mapping[str, Pair]") -> None:
         """The mean over the seeds of each image, where there are several."""
         maps = self.maps
         if len(maps.seeds) == 1:
@@ -209,7 +215,7 @@ class _Kind:
         self.index.forget(map(maps.place, missing))
         for stem in missing:
             total = sum(maps.levels(stem, seed).astype(np.float64) for seed in maps.seeds)
-            write_map(maps.place(stem), np.asarray(np.rint(total / len(maps.seeds)), np.uint16), images[stem])
+            write_map(maps.place(stem), np.asarray(np.rint(total / len(maps.seeds)), np.uint16), pairs[stem])
         self.index.remember({maps.place(stem): joint[maps.place(stem)] for stem in missing})
 
 

@@ -1,27 +1,14 @@
 """Who computes where: the cores and the GPU that each of several trainings at once on one machine may use."""
 
-import functools
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Seat", "gpus", "seats"]
+from ..dask_cluster import core_shares
+from ..machine import thread_variables
+
+__all__ = ["Seat", "seats"]
 
 Seat = dict[str, str]  # variables of the trainings that a worker's thread starts: its share of the cores, its GPU
-
-
-@functools.cache
-def gpus() -> list[str]:
-    """The GPUs that a process started here would see, as CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(k) for k in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
 
 
 def seats(views: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Seat]]:
@@ -36,6 +23,7 @@ def seats(views: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Seat]]:
     hosts: dict[str, list[str]] = {}
     for address, view in views.items():
         hosts.setdefault(view["host"], []).append(address)
+    shares = core_shares(views)
     found: dict[str, list[Seat]] = {}
     for addresses in hosts.values():
         dealt = len({tuple(views[address]["gpus"]) for address in addresses}) > 1
@@ -45,18 +33,13 @@ def seats(views: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Seat]]:
             view = views[address]
             mine: list[Seat] = []
             for thread in range(view["threads"]):
-                share = max(1, view["cores"] // total)
                 sitting = view["threads"] if dealt else total
-                mine.append(_share_of_cores(share) | _gpu(view["gpus"], thread if dealt else number, sitting))
+                mine.append(
+                    thread_variables(shares[address]) | _gpu(view["gpus"], thread if dealt else number, sitting)
+                )
                 number += 1
             found[address] = mine
     return found
-
-
-def _share_of_cores(count: int) -> dict[str, str]:
-    """Measured: TensorFlow obeys its own two variables and no other, PyTorch the third, JAX (XLA) the fourth alone."""
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "NPROC")
-    return dict.fromkeys(names, str(count))
 
 
 def _gpu(gpus: Sequence[str], number: int, sitting: int) -> dict[str, str]:

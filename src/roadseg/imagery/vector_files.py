@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, OutputError, RoadsegWarning
 from ..files import write_aside
+from .crs import transform_points
 
 __all__ = ["SUFFIXES", "WRITABLE", "Features", "read_features", "vector_suffix", "write_features"]
 
@@ -148,7 +149,7 @@ def _layer(path: Path, wanted: str | None, kinds: tuple[str, ...]) -> str:
         if usual in fitting:
             return usual
     if not fitting:
-        raise DataError(f"'{path}' has no layer with geometries: export the roads again")
+        raise DataError(f"'{path}' has no layer with geometries: export it again")
     raise DataError(f"'{path}' has several layers ({_listed(fitting)}): keep one of them, or say which")
 
 
@@ -310,8 +311,6 @@ def _fitted(features: Features, suffix: str) -> tuple[Features, dict[str, Any]]:
 
 def _degrees(features: Features) -> Features:
     import shapely
-
-    from .layers import transform_points
 
     source = str(features.crs)
     moved = shapely.transform(
