@@ -68,11 +68,18 @@ class EngineCache:
         return self.folder / "compiled"
 
     def openvino(self, model: Path) -> Path:
-        """`model.xml`, made from the Keras file where it is not there or damaged; see `convert` for what it raises."""
+        """`model.xml`, made from the Keras or ONNX file where it is not there or damaged; see `convert` for its errors.
+
+        A model that was exported for OpenVINO is its own.
+        """
+        if model.suffix.lower() == ".xml":
+            return model
         return self.keep("model.xml", lambda target: convert(model, target))
 
     def onnx(self, model: Path) -> Path:
         """`model.onnx`, likewise."""
+        if model.suffix.lower() == ".onnx":
+            return model
         return self.keep("model.onnx", lambda target: convert(model, target))
 
     def keep(self, name: str, make: Callable[[Path], None]) -> Path:

@@ -29,11 +29,19 @@ AGREE = 1e-4  # of probabilities, between the graph as Keras builds it and as it
 def convert(model: Path, target: Path) -> None:
     """Write the Keras model file `model` as `target`: `.xml` (and `.bin`) for OpenVINO, `.onnx` for ONNX.
 
+    An ONNX file that roadseg exported is also taken, for OpenVINO.
+
     Raises:
         ModelError: the model has layers that cannot be converted.
         BackendError: Python cannot be started, or a package that takes part cannot be imported.
     """
     import importlib.util
+
+    if model.suffix.lower() == ".onnx":
+        from .from_onnx import from_onnx
+
+        from_onnx(model, target)
+        return
 
     ways: list[Way] = ["onnx"]
     if target.suffix == ".xml":

@@ -30,6 +30,7 @@ class OpenVINOEngine:
 
     def __init__(self, path: Path, precision: Precision, compiled: Path | None = None) -> None:
         self.name = f"openvino {precision}"
+        self.path = path
         core = load_core()
         if precision == "int8":
             from ._openvino import bfloat16_is_fast
