@@ -4,10 +4,10 @@
     python benchmarks/geodeep_export.py RUN [--size 6000] [--images FOLDER] [--rounds 1]
 
 Makes a GeoTIFF of SIZE x SIZE pixels (a mosaic of the images in FOLDER, else made scenes), exports RUN for GeoDeep, and
-runs in turns, each in processes of its own: GeoDeep, `roadseg predict`, `roadseg predict --int8`. Then our own network is
-run the way that GeoDeep runs it (`geodeep_way.py`): the IoU with GeoDeep's mask is the proof of the exported file. The
-seconds are those of whole commands, conversions that are kept in the cache excepted (a small image is predicted before).
-Memory is that of the tree of processes. Prints JSON lines, the last one the summary.
+runs in turns, each in processes of its own: GeoDeep, `roadseg predict`, `roadseg predict --int8`. Then our own network
+is run the way that GeoDeep runs it (`geodeep_way.py`): the IoU with GeoDeep's mask is the proof of the exported file.
+Seconds are those of whole commands, without conversions that the cache keeps (a small image is predicted before);
+memory is that of the tree of processes. Prints JSON lines, the last one the summary.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def make_raster(path: Path, size: int, images: Path | None) -> None:
     }  # fmt: skip
     source = pieces(images)
     first = next(source)
-    height, width = first.shape[:2]
+    height = first.shape[0]
     with rasterio.open(path, "w", **profile) as target:
         for y in range(0, size, height):
             row = []

@@ -1,4 +1,4 @@
-"""What GeoDeep does around a segmentation model, written down again from its behaviour, to run our own network that way.
+"""What GeoDeep does around a segmentation model, written down from its behaviour, to run our own network that way.
 
 Tiles of one size overlap by a share; each gives the class of its pixels, its middle is kept; then a median filter, then
 a sieve. Where the raster is finer than the model, tiles are that many times larger and resampled to the model's size.

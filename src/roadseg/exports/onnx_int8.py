@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..inference.int8 import SIDE, WINDOWS, calibration_windows
+from ..inference.int8 import calibration_windows
 from ..learning.exported import Export, carried_texts
 
 __all__ = ["quantise"]
 
-CALIBRATED = ("Conv", "ConvTranspose", "Concat", "MaxPool", "Relu", "Add", "Mul")
+QUANTISED = ("Add", "Concat", "Conv", "ConvTranspose", "MaxPool", "Mul", "Pad", "Relu", "Slice")
 
 
 def quantise(path: Path, about: Export, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -30,11 +30,20 @@ def quantise(path: Path, about: Export, images: Sequence[NDArray[np.uint8]]) -> 
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    texts = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+    from .to_onnx import declare
+
+    model = onnx.load(path)
+    texts = {entry.key: entry.value for entry in model.metadata_props}
     try:
+        ends = (model.graph.input[0], model.graph.output[0])
+        sizes = [[axis.dim_param or axis.dim_value for axis in end.type.tensor_type.shape.dim] for end in ends]
+        if about.purpose == "gis":  # else the graph would be simplified for this one size
+            for end, (_, channels, *_) in zip(ends, sizes, strict=True):
+                declare(end, ["batch", channels, "height", "width"])
         with tempfile.TemporaryDirectory() as folder:
-            plain = Path(folder) / "plain.onnx"
-            quant_pre_process(str(path), str(plain), skip_symbolic_shape=True)
+            opened, plain = Path(folder) / "open.onnx", Path(folder) / "plain.onnx"
+            onnx.save(model, opened)
+            quant_pre_process(str(opened), str(plain), skip_symbolic_shape=True)
             model = onnx.load(plain)
             kinds = ("Conv", "ConvTranspose")
             convolutions = [node.name for node in model.graph.node if node.op_type in kinds]
@@ -43,13 +52,15 @@ def quantise(path: Path, about: Export, images: Sequence[NDArray[np.uint8]]) -> 
                 str(path),
                 _Windows(model.graph.input[0].name, about, images),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(CALIBRATED),
+                op_types_to_quantize=list(QUANTISED),
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=[*convolutions[:1], *convolutions[-1:]],
             )
         model = onnx.load(path)
+        for end, shape in zip((model.graph.input[0], model.graph.output[0]), sizes, strict=True):
+            declare(end, shape)
         del model.metadata_props[:]
         onnx.helper.set_model_props(model, texts | carried_texts(about))
         onnx.save(model, path)
@@ -71,9 +82,7 @@ class _Windows:
 
     @staticmethod
     def _all(name: str, about: Export, images: Sequence[NDArray[np.uint8]]) -> Iterator[dict[str, Any]]:
-        side = about.tile or SIDE
-        windows = WINDOWS if not about.tile else max(2, WINDOWS * SIDE**2 // side**2)  # about as many pixels
-        for window in calibration_windows(images, about.info, side, windows)[::2]:
+        for window in calibration_windows(images, about.info)[::2]:
             if about.purpose == "gis":
                 yield {name: np.moveaxis(window[None], 3, 1).astype(np.float32) / np.float32(255)}
             else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .gis import cut_at_half
 
-__all__ = ["main"]
+__all__ = ["declare", "main"]
 
 INPUT, OUTPUT = "pixels", "probabilities"
 
@@ -35,10 +35,13 @@ def main(words: list[str]) -> int:
         side, bands = int(options["side"]), int(model.inputs[0].shape[-1])
         if for_gis:
             model = _for_gis(model, bands, float(options["cut"]))
-        shape, kind = ((1, bands, side, side), "float32") if for_gis else ((1, side, side, bands), "uint8")
-        classes = model.predict_on_batch(np.zeros(shape, kind)).shape[1 if for_gis else 3]  # export wants a called one
+        shape: tuple[Any, ...] = (1, bands, side, side) if for_gis else (1, side, side, bands)
+        kind = "float32" if for_gis else "uint8"
+        answer = model.predict_on_batch(np.zeros(shape, kind)).shape  # the export wants a model that was called
         model.export(target, format="onnx", verbose=False)
-        _finish(target, [1, bands, side, side] if for_gis else [], [1, classes, side, side], options["texts"])
+        if not for_gis:
+            shape, answer = ("batch", "height", "width", bands), ("batch", "height", "width", answer[3])
+        _finish(target, shape, answer, options["texts"])
     except Exception as error:
         lines = str(error).strip().splitlines()
         print(f"{type(error).__name__}: {lines[0] if lines else ''}", file=sys.stderr)
@@ -65,8 +68,8 @@ def _for_gis(model: Any, bands: int, cut: float) -> Any:
     return keras.Model(shares, answer, name="roadseg")
 
 
-def _finish(path: Path, entry: Sequence[int], answer: Sequence[int], texts: dict[str, str]) -> None:
-    """Names that say something, the declared sizes where `entry` has some, the metadata; then ONNX' own check."""
+def _finish(path: Path, entry: Sequence[int | str], answer: Sequence[int | str], texts: dict[str, str]) -> None:
+    """Names that say something, the declared sizes of input and output, the metadata; then ONNX' own check."""
     import onnx
 
     from .. import __version__
@@ -75,21 +78,24 @@ def _finish(path: Path, entry: Sequence[int], answer: Sequence[int], texts: dict
     (given,) = (i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
     (found,) = model.graph.output
     _rename(model.graph, {given.name: INPUT, found.name: OUTPUT})
-    axes = ("batch", "height", "width", None)
-    for value, sizes in ((given, entry), (found, answer if entry else ())):
-        for place, axis in enumerate(value.type.tensor_type.shape.dim):
-            if sizes:
-                axis.Clear()
-                axis.dim_value = sizes[place]
-            elif axes[place] and not axis.HasField("dim_value"):
-                axis.Clear()
-                axis.dim_param = axes[place]
+    declare(given, entry)
+    declare(found, answer)
     model.graph.name = "roadseg"
     model.producer_name, model.producer_version = "roadseg", __version__
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, texts)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def declare(value: Any, sizes: Sequence[int | str]) -> None:
+    """Set what an input or output (`onnx.ValueInfoProto`) says of its shape: numbers, or names of open sizes."""
+    for axis, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+        axis.Clear()
+        if isinstance(size, str):
+            axis.dim_param = size
+        else:
+            axis.dim_value = size
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
