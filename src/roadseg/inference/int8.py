@@ -97,13 +97,13 @@ def open_int8(
 
 
 def calibration_windows(
-    images: Iterable[NDArray[np.uint8]], info: ModelInfo, side: int = SIDE, windows: int = WINDOWS
+    images: Iterable[NDArray[np.uint8]], info: ModelInfo, side: int = SIDE, windows: int | None = None
 ) -> NDArray[np.uint8]:
     """Windows (N, S, S, C) spread over the images, the same each time; images smaller than a window are reflected.
 
     Args:
         side: S, pixels, or the next size that the network takes.
-        windows: N, at most.
+        windows: N, at most; None: `WINDOWS`.
 
     Raises:
         ConfigError: no images.
@@ -121,7 +121,7 @@ def calibration_windows(
             damaged = error
             continue
         height, width = image.shape[:2]
-        for k in range(j, windows, count):
+        for k in range(j, WINDOWS if windows is None else windows, count):
             y, x = (_spread(k, power, n - side) for power, n in ((1, height), (2, width)))
             rows, columns = reflect_index(np.arange(y, y + side), height), reflect_index(np.arange(x, x + side), width)
             found.setdefault((j, y, x), image[np.ix_(rows, columns)])
