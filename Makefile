@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test notebooks lint format docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
@@ -25,6 +25,10 @@ test: $(VENV)/installed-dev lint
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m battery
 	if $(BIN)/python -c 'import torch' 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest -m battery; \
 	else echo 'PyTorch is not installed here: its battery is not run'; fi
+
+# As they are, about five minutes; `make test` runs them with tiny settings.
+notebooks: $(VENV)/installed-dev
+	ROADSEG_NOTEBOOKS=full $(BIN)/python -m pytest tests/test_notebooks.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ __all__ = [
     "crossval",
     "ensemble",
     "evaluate",
+    "export",
     "load",
     "load_config",
     "make_scene",
@@ -62,6 +63,7 @@ _HOMES = {
     "crossval": "studies.crossval",
     "ensemble": "learning.ensemble",
     "evaluate": "evaluation",
+    "export": "exports.export",
     "load": "api",
     "load_config": "config",
     "make_scene": "imagery.scenes",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
         RunError,
     )
     from .evaluation import compare, evaluate
+    from .exports.export import export
     from .imagery.dataset import open_dataset
     from .imagery.scenes import make_scene
     from .learning.ensemble import ensemble

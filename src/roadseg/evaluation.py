@@ -58,6 +58,7 @@ def evaluate(
     from .imagery.dataset import open_dataset
     from .imagery.described import names_by_value
     from .inference.predictor import float32_predictor
+    from .learning.exported import is_exported
     from .learning.runs import find_model, read_info
     from .learning.validation import validate
     from .roads.mask_scores import pool_networks
@@ -87,7 +88,7 @@ def evaluate(
         raise DataError(
             f"the model was trained on all {skipped} images of '{dataset}': give others, or --all to score these"
         )
-    chosen_engine: EngineKind = engine or ("openvino" if int8 else "keras")
+    chosen_engine: EngineKind = engine or ("openvino" if int8 or is_exported(find_model(model)) else "keras")
     road = _road_class(opened) if graph else 1
     samples = _Images(opened, chosen) if int8 else None
     predictor = load(model, tta=tta, threshold=threshold, engine=chosen_engine, int8=int8, calibrate=samples)

@@ -26,6 +26,7 @@ COMMANDS = (
     "vectorize",
     "score-graph",
     "compare-network",
+    "export",
     "report",
     "bench",
     "config",

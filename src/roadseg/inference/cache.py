@@ -69,9 +69,10 @@ class EngineCache:
         return self.folder / "compiled"
 
     def openvino(self, model: Path, *, members: bool = False) -> Path:
-        """`model.xml`, made from the Keras file where it is not there or damaged; see `convert` for what it raises.
+        """`model.xml`, made from the Keras or ONNX file where it is not there or damaged; see `convert` for its errors.
 
-        With `members` it is `members.xml`, which answers for each member of an ensemble too.
+        A model that was exported for OpenVINO is its own. With `members` it is `members.xml`, which answers for each
+        member of an ensemble too.
         """
         return self._converted(model, ".xml", members)
 
@@ -80,6 +81,8 @@ class EngineCache:
         return self._converted(model, ".onnx", members)
 
     def _converted(self, model: Path, suffix: str, members: bool) -> Path:
+        if model.suffix.lower() == suffix:
+            return model
         if members:
             return self.keep(f"members{suffix}", lambda target: convert(model, target, members=True))
         return self.keep(f"model{suffix}", lambda target: convert(model, target))

@@ -17,7 +17,7 @@ from ..errors import BackendError, RoadsegError
 from ..machine import describe_machine, versions
 from .cache import EngineCache
 from .convert import UNLOADABLE
-from .engine import Engine, EngineKind, Tell, _open_keras, engine_name
+from .engine import Engine, EngineKind, Tell, _open_keras, engine_name, engines_for
 
 __all__ = ["AutoEngine", "agree", "build", "candidates"]
 
@@ -85,7 +85,7 @@ def build(name: str, path: Path, cache: EngineCache, threads: int | None = None,
     if name == "onnx":
         from .onnx_engine import OnnxEngine, onnx_problem
 
-        if problem := onnx_problem():
+        if problem := onnx_problem(converted=path.suffix.lower() == ".onnx"):
             raise BackendError(f"--engine onnx: {problem}")
         return OnnxEngine(cache.onnx(path, members=members), threads)
     if importlib.util.find_spec("openvino") is None:
@@ -132,7 +132,7 @@ class AutoEngine:
         self._engine = self._remembered()
         self._settled = False
         if self._engine is None:
-            self._names = candidates(kind)
+            self._names = self._candidates()
             self._build_first()
 
     @property
@@ -152,7 +152,7 @@ class AutoEngine:
             try:
                 found = self._engine(batch)
             except RoadsegError:  # it computes here no longer: the others are asked
-                self._names, self._engine = candidates(self.kind), None
+                self._names, self._engine = self._candidates(), None
             else:
                 self._settled = True
                 return found
@@ -163,6 +163,11 @@ class AutoEngine:
         self.setup_seconds = time.perf_counter() - began
         self.cache.write_choice(self._key, record)
         return self._engine(batch)
+
+    def _candidates(self) -> list[str]:
+        """Those that take the file: an exported one is no longer Keras'."""
+        names = candidates(self.kind)
+        return [name for name in names if name.partition(" ")[0] in engines_for(self.path)]
 
     def _remembered(self) -> Engine | None:
         name = self.cache.read_choice(self._key).get("engine")
@@ -186,7 +191,8 @@ class AutoEngine:
                     break
         if problem is not None:
             raise problem
-        build("openvino f32" if self.kind == "openvino" else "keras", self.path, self.cache)  # says what to install
+        wanted = "openvino f32" if self.kind == "openvino" or "keras" not in engines_for(self.path) else "keras"
+        build(wanted, self.path, self.cache)  # says what to install
 
     def _compare(self, batch: NDArray[np.uint8]) -> tuple[Engine, dict[str, Any]]:
         names = self._names

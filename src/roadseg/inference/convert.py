@@ -29,6 +29,8 @@ AGREE = 1e-4  # of probabilities, between the graph as Keras builds it and as it
 def convert(model: Path, target: Path, *, members: bool = False) -> None:
     """Write the Keras model file `model` as `target`: `.xml` (and `.bin`) for OpenVINO, `.onnx` for ONNX.
 
+    An ONNX file that roadseg exported is also taken, for OpenVINO.
+
     Args:
         members: of an ensemble, let the answer go on with those of the members, see `members.every_answer`.
 
@@ -37,6 +39,12 @@ def convert(model: Path, target: Path, *, members: bool = False) -> None:
         BackendError: Python cannot be started, or a package that takes part cannot be imported.
     """
     import importlib.util
+
+    if model.suffix.lower() == ".onnx":
+        from .from_onnx import from_onnx
+
+        from_onnx(model, target)
+        return
 
     ways: list[Way] = ["onnx"]
     if target.suffix == ".xml":

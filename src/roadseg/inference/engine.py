@@ -9,9 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import is_out_of_memory
-from ..errors import BackendError, ConfigError
+from ..errors import BackendError, ConfigError, ModelError
 
-__all__ = ["Engine", "EngineKind", "KerasEngine", "Tell", "engine_name", "open_engine", "reasons", "with_tta"]
+__all__ = [
+    "Engine",
+    "EngineKind",
+    "KerasEngine",
+    "Tell",
+    "engine_name",
+    "engines_for",
+    "open_engine",
+    "reasons",
+    "with_tta",
+]
 
 EngineKind = Literal["auto", "keras", "openvino", "onnx"]
 Tell = Callable[[str], None]  # shows a line to the user who waits
@@ -117,7 +127,7 @@ def open_engine(
     tell: Tell | None = None,
     threads: int | None = None,
 ) -> Engine:
-    """The engine for the model at `path`, a `.keras` file, in floating point.
+    """The engine for the model at `path`, in floating point (a model that was exported in 8 bits: in those).
 
     `auto` compares the engines there are on the first windows and keeps the fastest (`choice.AutoEngine`); `openvino`
     does the same with its two precisions. Converted models and choices are kept in the user's cache folder.
@@ -135,8 +145,11 @@ def open_engine(
     """
     if kind not in get_args(EngineKind):
         raise ConfigError(f"--engine {kind}: choose from {', '.join(get_args(EngineKind))}")
+    if kind != "auto" and kind not in engines_for(path):
+        raise ModelError(f"--engine {kind}: '{path}' is an exported model, it runs on {' or '.join(engines_for(path))}")
     if kind == "keras":
         return _open_keras(path)
+    from ..learning.exported import is_exported, read_export
     from .cache import open_cache
     from .choice import AutoEngine, build
 
@@ -147,7 +160,26 @@ def open_engine(
     cache = open_cache(digest)
     if kind == "onnx":
         return build("onnx", path, cache, threads)
+    if is_exported(path) and read_export(path).precision == "int8":
+        from .openvino_engine import OpenVINOEngine
+
+        return OpenVINOEngine(cache.openvino(path), "int8", cache.compiled, threads)
     return AutoEngine(path, cache, kind, tell, threads)
+
+
+def engines_for(path: Path) -> tuple[EngineKind, ...]:
+    """The engines that can take a model's file: all of them for Keras', fewer for an exported one.
+
+    Raises:
+        ModelError: an exported file that is none of ours.
+    """
+    from ..learning.exported import is_exported, read_export
+
+    if not is_exported(path):
+        return "keras", "openvino", "onnx"
+    if path.suffix.lower() == ".xml" or read_export(path).purpose == "gis":
+        return ("openvino",)  # a GIS file has one size of tiles, which OpenVINO can open again
+    return "openvino", "onnx"
 
 
 def _open_keras(path: Path, *, members: bool = False) -> KerasEngine:

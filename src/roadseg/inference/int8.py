@@ -105,14 +105,20 @@ def open_int8(
     return engine
 
 
-def calibration_windows(images: Iterable[NDArray[np.uint8]], info: ModelInfo) -> NDArray[np.uint8]:
+def calibration_windows(
+    images: Iterable[NDArray[np.uint8]], info: ModelInfo, side: int = SIDE, windows: int | None = None
+) -> NDArray[np.uint8]:
     """Windows (N, S, S, C) spread over the images, the same each time; images smaller than a window are reflected.
+
+    Args:
+        side: S, pixels, or the next size that the network takes.
+        windows: N, at most; None: `WINDOWS`.
 
     Raises:
         ConfigError: no images.
         ModelError: an image that the model does not take.
     """
-    side = -(-SIDE // info.multiple) * info.multiple
+    side = -(-side // info.multiple) * info.multiple
     known = images if isinstance(images, Sequence) else list(islice(images, IMAGES))
     count = min(len(known), IMAGES)
     found: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
@@ -124,7 +130,7 @@ def calibration_windows(images: Iterable[NDArray[np.uint8]], info: ModelInfo) ->
             damaged = error
             continue
         height, width = image.shape[:2]
-        for k in range(j, WINDOWS, count):
+        for k in range(j, WINDOWS if windows is None else windows, count):
             y, x = (_spread(k, power, n - side) for power, n in ((1, height), (2, width)))
             rows, columns = reflect_index(np.arange(y, y + side), height), reflect_index(np.arange(x, x + side), width)
             found.setdefault((j, y, x), image[np.ix_(rows, columns)])

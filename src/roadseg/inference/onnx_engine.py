@@ -14,12 +14,18 @@ from .engine import reasons
 __all__ = ["OnnxEngine", "onnx_problem"]
 
 
-def onnx_problem() -> str:
-    """Why a model cannot go through ONNX here; empty when it can."""
-    missing = [p for p in ("onnxruntime", "tf2onnx", "tensorflow") if importlib.util.find_spec(p) is None]
+def onnx_problem(converted: bool = False) -> str:
+    """Why a model cannot go through ONNX here; empty when it can.
+
+    Args:
+        converted: it is an ONNX file already.
+    """
+    needed = ("onnxruntime",) if converted else ("onnxruntime", "tf2onnx", "tensorflow")
+    missing = [p for p in needed if importlib.util.find_spec(p) is None]
     if not missing:
         return ""
-    return f"{' and '.join(missing)} not installed: pip install 'roadseg[onnx,cpu]', or use --engine openvino"
+    extras = "roadseg[onnx]" if converted else "roadseg[onnx,cpu]"
+    return f"{' and '.join(missing)} not installed: pip install '{extras}', or use --engine openvino"
 
 
 class OnnxEngine:

@@ -17,7 +17,17 @@ from ..config import Config, load_config, save_config
 from ..errors import ModelError, RunError
 from ..files import make_folder, write_aside, write_json, write_text
 
-__all__ = ["ModelInfo", "RunFolder", "find_model", "load_model", "read_info", "save_model"]
+__all__ = [
+    "INFO_KEY",
+    "ModelInfo",
+    "RunFolder",
+    "find_model",
+    "load_model",
+    "pack_info",
+    "read_info",
+    "save_model",
+    "unpack_info",
+]
 
 INFO_KEY = "roadseg"
 INFO_VERSION = 1
@@ -66,8 +76,7 @@ def save_model(model: Any, path: Path, info: ModelInfo) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    stored = {"version": INFO_VERSION, **asdict(info)}
-    del stored["hash"]
+    stored = pack_info(info)
     with write_aside(path) as aside, tempfile.TemporaryDirectory(dir=aside.parent) as folder:
         plain = Path(folder) / "model.keras"
         model.save(plain)
@@ -79,8 +88,33 @@ def save_model(model: Any, path: Path, info: ModelInfo) -> None:
                 new.writestr(item, data)
 
 
+def pack_info(info: ModelInfo) -> dict[str, Any]:
+    """`info` as the dictionary that is stored as JSON in a model file, the file's own hash left out."""
+    stored = {"version": INFO_VERSION, **asdict(info)}
+    del stored["hash"]
+    return stored
+
+
+def unpack_info(stored: dict[str, Any], path: Path, digest: str) -> ModelInfo:
+    """What `pack_info` packed; `path` and `digest` are of the file that it was found in.
+
+    Raises:
+        ModelError: of another version, or damaged.
+    """
+    stored = dict(stored)
+    if stored.pop("version", None) != INFO_VERSION:
+        raise ModelError(f"'{path}' was written by another version of roadseg: update roadseg, or train again")
+    try:
+        for key in ("classes", "select", "trained_on", "value_range"):
+            if stored.get(key) is not None:
+                stored[key] = tuple(stored[key])
+        return ModelInfo(**{**stored, "hash": digest})
+    except TypeError as error:
+        raise ModelError(f"'{path}' carries damaged model information: {error}") from error
+
+
 def find_model(place: Path | str) -> Path:
-    """The `.keras` file that a user means by a run folder or a file.
+    """The model file that a user means by a run folder or a file: `.keras`, or an exported `.onnx` or `.xml`.
 
     Raises:
         ModelError: there is none.
@@ -101,11 +135,15 @@ def find_model(place: Path | str) -> Path:
 
 
 def read_info(path: Path) -> ModelInfo:
-    """What a model file says of itself, without loading Keras.
+    """What a model file, Keras' or an exported one, says of itself; without loading Keras.
 
     Raises:
-        ModelError: not a Keras model, or one that roadseg did not write.
+        ModelError: not a model, or one that roadseg did not write.
     """
+    from .exported import is_exported, read_export
+
+    if is_exported(path):
+        return read_export(path).info
     try:
         digest = hashlib.sha256()
         with Path(path).open("rb") as file:
@@ -118,15 +156,7 @@ def read_info(path: Path) -> ModelInfo:
     stored = metadata.get(INFO_KEY) if isinstance(metadata, dict) else None
     if not isinstance(stored, dict):
         raise ModelError(f"'{path}' is a Keras model that roadseg did not write: its classes and bands are not known")
-    if stored.pop("version", None) != INFO_VERSION:
-        raise ModelError(f"'{path}' was written by another version of roadseg: update roadseg, or train again")
-    try:
-        for key in ("classes", "select", "trained_on", "value_range"):
-            if stored.get(key) is not None:
-                stored[key] = tuple(stored[key])
-        return ModelInfo(**{**stored, "hash": digest.hexdigest()[:16]})
-    except TypeError as error:
-        raise ModelError(f"'{path}' carries damaged model information: {error}") from error
+    return unpack_info(stored, path, digest.hexdigest()[:16])
 
 
 def load_model(path: Path) -> Any:
@@ -140,7 +170,7 @@ def load_model(path: Path) -> Any:
 
     keras = load_keras()
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"'{path}' is not a Keras model (.keras)")
+        raise ModelError(f"'{path}' is not a Keras model (.keras){_exported_hint(path)}")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its layers do
@@ -154,6 +184,12 @@ def load_model(path: Path) -> Any:
         raise ModelError(
             f"'{path}' cannot be loaded as a Keras model: {first[0] if first else error!r}{hint}"
         ) from error
+
+
+def _exported_hint(path: Path) -> str:
+    from .exported import is_exported
+
+    return ": an exported model predicts only, give the model.keras it was made of" if is_exported(path) else ""
 
 
 @dataclass(frozen=True)
