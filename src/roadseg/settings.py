@@ -49,6 +49,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bands: Annotated[int, Meta(ge=0)] = 0  # channels of the network's input; 0: as found in the images
     value_range: list[float] = []  # pixel values of 16-bit and float images that become 0 and 255; empty: as found
     ignore: Annotated[int, Meta(ge=-1, le=255)] = -1  # mask value of unlabelled pixels, not learnt nor scored; -1: none
+    sampling: dict[
+        str, Positive
+    ] = {}  # pattern in an image's name: factor on how often it is shown, e.g. {"^cil_" = 2}
     memory_share: Share = 0.25  # of the machine's memory for decoded images; what is more lies in a file, mapped
 
 

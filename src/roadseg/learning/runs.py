@@ -17,7 +17,7 @@ from ..config import Config, load_config, save_config
 from ..errors import ModelError, RunError
 from ..files import make_folder, write_aside, write_json, write_text
 
-__all__ = ["ModelInfo", "RunFolder", "find_model", "load_model", "read_info", "save_model"]
+__all__ = ["INFO_KEY", "ModelInfo", "RunFolder", "find_model", "load_model", "read_info", "save_model", "stored_info"]
 
 INFO_KEY = "roadseg"
 INFO_VERSION = 1
@@ -39,6 +39,7 @@ class ModelInfo:
         multiple: height and width that the network takes are multiples of it.
         ignore: mask value of unlabelled pixels in the training set; -1: none.
         trained_on: content hashes of the training images.
+        recipe: of a model in the package: hash of the configuration and the list of data that it was made of.
         hash: of the model file, first 16 hex digits of sha256. Not stored; read from the file.
     """
 
@@ -53,7 +54,15 @@ class ModelInfo:
     invert: bool = False
     ignore: int = -1
     trained_on: tuple[str, ...] = field(default=(), repr=False)
+    recipe: str = ""
     hash: str = ""
+
+
+def stored_info(info: ModelInfo) -> dict[str, Any]:
+    """The model information as `metadata.json` has it, under `INFO_KEY`."""
+    stored = {"version": INFO_VERSION, **asdict(info)}
+    del stored["hash"]
+    return stored
 
 
 def save_model(model: Any, path: Path, info: ModelInfo) -> None:
@@ -62,8 +71,7 @@ def save_model(model: Any, path: Path, info: ModelInfo) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    stored = {"version": INFO_VERSION, **asdict(info)}
-    del stored["hash"]
+    stored = stored_info(info)
     with write_aside(path) as aside, tempfile.TemporaryDirectory(dir=aside.parent) as folder:
         plain = Path(folder) / "model.keras"
         model.save(plain)
@@ -76,23 +84,30 @@ def save_model(model: Any, path: Path, info: ModelInfo) -> None:
 
 
 def find_model(place: Path | str) -> Path:
-    """The `.keras` file that a user means by a run folder or a file.
+    """The `.keras` file that a user means by a run folder, a file, or the name of a model in the package.
+
+    What is on the disk comes before what the package has: a run called `roads` is meant by its name.
 
     Raises:
         ModelError: there is none.
     """
+    from ..weights import find_packaged, packaged
+
     path = Path(place)
+    if path.is_dir() and (path / "model.keras").is_file():
+        return path / "model.keras"
+    ours = find_packaged(str(place))
+    if ours is not None and not path.is_file() and not (path / "config.toml").is_file():
+        return ours
     if path.is_dir():
-        inside = path / "model.keras"
-        if inside.is_file():
-            return inside
         if (path / "config.toml").is_file():
             raise ModelError(
                 f"run '{path}' has no model.keras yet: finish it with `roadseg train ... --out {path} --resume`"
             )
         raise ModelError(f"'{path}' is a folder without a model.keras: give a run folder or a .keras file")
     if not path.exists():
-        raise ModelError(f"no model at '{path}': give a run folder or a .keras file")
+        names = "".join(f", or {name}" for name in packaged())
+        raise ModelError(f"no model at '{path}': give a run folder or a .keras file{names}")
     return path
 
 
