@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from helpers import scenes
 from PIL import Image
 
 from roadseg.commands import main
@@ -23,7 +24,6 @@ from roadseg.pretraining.robustness import CURVES, measure_robustness, robustnes
 from roadseg.pretraining.scoring import choose_threshold, held_out
 from roadseg.pretraining.training import Clock, train
 from roadseg.studies.calibration import Histogram, to_levels
-from helpers import scenes
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 TABLE = """
@@ -378,7 +378,7 @@ def test_a_model_of_the_package_is_found_by_name_and_a_run_of_that_name_comes_fi
     assert find_model("made") == package / "made.keras"
     (tmp_path / "made" / "model.keras").write_bytes(b"a run")
     assert find_model("made") == Path("made/model.keras")
-    with pytest.raises(ModelError, match="no model at 'maed': give a run folder or a .keras file, or made"):
+    with pytest.raises(ModelError, match=r"no model at 'maed': .*, or made"):
         find_model("maed")
 
 

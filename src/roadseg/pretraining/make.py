@@ -21,7 +21,7 @@ from .gather import Gathered, Tell, gather
 from .mend import mend
 from .packing import EXTRAS, Packed, data_table, differences, install, pack, refresh_card
 from .recipe import Recipe
-from .scoring import held_out, score_sets
+from .scoring import answer, held_out, score_sets
 from .training import Clock, Roadseg, run_roadseg, train
 
 __all__ = ["check", "extras_of", "make", "prepared_config", "train_recipe"]
@@ -171,7 +171,9 @@ def check(name: str, recipe: Recipe, data: Path, *, tell: Tell = print) -> list[
     seen = set(info.trained_on)
     leaked = [entry.name for entry in entries if entry.held_out and entry.image in seen]
     wrong += [f"held-out image {name} was trained on" for name in leaked]
-    scores, _ = score_sets(load_predictor(path, engine="keras"), parts)
+    scores = score_sets(
+        parts, answer(load_predictor(path, engine="keras"), parts), info.threshold, info.patch_threshold
+    )
     for one, found in scores.items():
         tell(f"{one}: IoU {found['pixel_iou']:.4f}, F1 {found['pixel_f1']:.4f}, patch F1 {found['patch_f1']:.4f}")
     return wrong + differences(card, scores, SCORES_WITHIN)

@@ -11,7 +11,7 @@ from ..inference.predictor import load_predictor
 from .gather import Tell
 from .make import train_recipe
 from .recipe import MEASURES, Recipe
-from .scoring import held_out, score_sets
+from .scoring import answer, held_out, score_sets
 from .training import Clock, Roadseg, run_roadseg
 
 __all__ = ["measures_study"]
@@ -47,7 +47,7 @@ def measures_study(
             return None
         # Scored as the whole recipe would apply it: every model on the same images at the same scale.
         parts, _, _ = held_out(data, recipe)
-        scores, _ = score_sets(load_predictor(folder / "run", engine="keras"), parts)
+        scores = score_sets(parts, answer(load_predictor(folder / "run", engine="keras"), parts), 0.5)
         name = "all measures" if not left_out else "without " + ", ".join(left_out)
         rows[name] = {one: found["pixel_iou"] for one, found in scores.items()}
         tell(f"{name}: " + ", ".join(f"{one} {value:.4f}" for one, value in rows[name].items()))

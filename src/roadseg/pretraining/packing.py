@@ -1,6 +1,7 @@
 """A finished run as a model of the package: half precision, threshold, hashes, graph, card."""
 
 import dataclasses
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,16 @@ import numpy as np
 from ..errors import ModelError
 from ..files import write_json, write_text
 from ..inference.convert import convert
-from ..inference.predictor import Predictor, load_predictor
+from ..inference.predictor import load_predictor
 from ..learning.runs import RunFolder, find_model, read_info
 from ..weights.cards import as_markdown
 from ..weights.graph import pack_graph
 from ..weights.half import write_half
 from .gather import Entry, Gathered
 from .recipe import Recipe
-from .scoring import calibration, choose_threshold, held_out, score_sets
+from .scoring import answer, calibration, choose_threshold, held_out, histograms, score_sets
 
-__all__ = ["EXTRAS", "Packed", "data_table", "install", "pack", "refresh_card"]
+__all__ = ["EXTRAS", "Packed", "data_table", "differences", "install", "pack", "refresh_card"]
 
 EXTRAS = ("robustness", "few_shot", "folds", "measures")  # further results that a card has where they are at hand
 TOLD = ("pixel_iou", "pixel_f1", "patch_f1")
@@ -66,12 +67,12 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
         recipe=recipe.digest(gathered.digest),
     )
     parts, entries, _ = held_out(data, recipe)
-    full, _ = score_sets(_at_half(load_predictor(source, engine="keras")), parts)
+    exact = answer(load_predictor(source, engine="keras"), parts)
     with tempfile.TemporaryDirectory() as place:
         draft = Path(place) / f"{recipe.name}.keras"
         rounding = write_half(source, draft, info)
-        _, histograms = score_sets(_at_half(load_predictor(draft, engine="keras")), parts)
-    threshold = choose_threshold(histograms)
+        answers = answer(load_predictor(draft, engine="keras"), parts)
+    threshold = choose_threshold(histograms(parts, answers))
     info = dataclasses.replace(info, threshold=threshold["threshold"])
     write_half(source, files.model, info)
     size = files.model.stat().st_size / MB
@@ -81,9 +82,7 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
         converted = Path(place) / "model.xml"
         convert(files.model, converted)
         pack_graph(files.model, converted, files.graph)
-    model = load_predictor(files.model, engine="keras")
-    half, histograms = score_sets(model, parts)
-    at_half, _ = score_sets(_at_half(model), parts)
+    before, after = (score_sets(parts, found, 0.5) for found in (exact, answers))
     card = {
         "name": recipe.name,
         "about": recipe.about,
@@ -91,11 +90,11 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
         "parameters": RunFolder.open(run).read_json("metrics.json")["parameters"],
         "ground_resolution_m": recipe.ground_resolution_m,
         "threshold": threshold,
-        "scores": half,
-        "calibration": calibration(histograms),
+        "scores": score_sets(parts, answers, info.threshold, info.patch_threshold),
+        "calibration": calibration(histograms(parts, answers)),
         "half_precision": {
             "largest_rounding": float(f"{rounding:.2g}"),
-            "change": {name: {k: round(at_half[name][k] - full[name][k], 5) for k in TOLD} for name in full},
+            "change": {name: {k: round(after[name][k] - before[name][k], 5) for k in TOLD} for name in before},
         },
         "data": {"hash": gathered.digest, "sets": data_table(recipe, entries)},
         "measures": {"unlabelled": dict(unlabelled), "mend": {"steps": recipe.mend.steps, "above": recipe.mend.above}},
@@ -105,11 +104,6 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
     write_json(files.card, card)
     write_text(files.page, as_markdown(card))
     return files
-
-
-def _at_half(model: Predictor) -> Predictor:
-    """The predictor with the threshold 0.5."""
-    return Predictor(model.run, dataclasses.replace(model.info, threshold=0.5), model.config, name=model.name)
 
 
 def data_table(recipe: Recipe, entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -162,8 +156,6 @@ def refresh_card(files: Packed, extras: Mapping[str, Any]) -> None:
     Args:
         extras: any of `EXTRAS`.
     """
-    import json
-
     card = json.loads(files.card.read_text(encoding="utf-8"))
     card |= {("brought" if name == "measures" else name): found for name, found in extras.items() if name in EXTRAS}
     write_json(files.card, card)

@@ -81,6 +81,8 @@ def _contrasted(image: Bytes, factor: float) -> Bytes:
 
 
 def _hue(image: Bytes, degrees: float) -> Bytes:
+    if not degrees:  # through HSV and back is not quite the same
+        return image
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(degrees / 2)) % 180
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
@@ -135,13 +137,14 @@ def measure_robustness(
         `curves`: name -> `unit`, `levels`, and by score the values of each set, one a level; `images`: most a set.
     """
     told: dict[str, Any] = {}
+    limit = model.info.threshold
     for name, curve in (CURVES if curves is None else curves).items():
         values: dict[str, dict[str, list[float]]] = {score: {part.name: [] for part in parts} for score in SCORES}
         for level in curve.levels:
             for part in parts:
                 predictor = at_scale(model, part.scale)
                 changed = (curve.change(sample, level) for sample in part.samples)
-                single = [score_one(one, predictor.probabilities(one.image), model) for one in changed]
+                single = [score_one(one, predictor.probabilities(one.image), limit) for one in changed]
                 found = Scores.pool(single).to_dict()
                 for score in SCORES:
                     values[score][part.name].append(round(found[score], ROUNDED))

@@ -1,7 +1,7 @@
 """Scores of a model on the held-out parts of a recipe's sets, each by itself, and the threshold that they suggest."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,22 @@ from ..studies.calibration import (
 from .gather import Entry, list_images, scale_of
 from .recipe import Recipe
 
-__all__ = ["HeldOut", "calibration", "choose_threshold", "held_out", "score_sets"]
+__all__ = [
+    "Answers",
+    "HeldOut",
+    "answer",
+    "at_scale",
+    "calibration",
+    "choose_threshold",
+    "held_out",
+    "histograms",
+    "score_one",
+    "score_sets",
+]
 
 ROUNDED = 4
 WORST = 3  # images a set
-Change = Callable[[Sample], Sample]
+Answers = dict[str, list[NDArray[np.float32]]]  # by set: (H, W, 1) of each image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,46 +83,60 @@ def at_scale(model: Predictor, scale: float) -> Predictor:
     return Predictor(model.run, dataclasses.replace(model.info, scale=scale), model.config, name=model.name)
 
 
-def score_sets(model: Predictor, parts: Sequence[HeldOut]) -> tuple[dict[str, Any], dict[str, Histogram]]:
-    """Scores and probability histograms by set, at each set's own pixels and with all of its labels.
+def answer(model: Predictor, parts: Sequence[HeldOut]) -> Answers:
+    """The model's probabilities for every image, at the image's own pixels.
 
-    Images of sets that are resampled for the model are here too, and the probabilities are laid back.
+    Of sets that are resampled for the model the answers are laid back.
     """
-    told: dict[str, Any] = {}
-    histograms: dict[str, Histogram] = {}
+    found: Answers = {}
     for part in parts:
         predictor = at_scale(model, part.scale)
-        single: dict[str, Scores] = {}
-        histogram = Histogram()
-        for sample in part.samples:
-            p = predictor.probabilities(sample.image)
-            single[sample.stem] = score_one(sample, p, model)
-            histogram.add(to_levels(p), sample.mask, model.info.patch_threshold)
+        found[part.name] = [predictor.probabilities(sample.image) for sample in part.samples]
+    return found
+
+
+def histograms(parts: Sequence[HeldOut], answers: Answers, patch_threshold: float = 0.25) -> dict[str, Histogram]:
+    """How often each probability occurs in each set."""
+    found: dict[str, Histogram] = {}
+    for part in parts:
+        found[part.name] = Histogram()
+        for sample, p in zip(part.samples, answers[part.name], strict=True):
+            found[part.name].add(to_levels(p), sample.mask, patch_threshold)
+    return found
+
+
+def score_sets(
+    parts: Sequence[HeldOut], answers: Answers, threshold: float, patch_threshold: float = 0.25
+) -> dict[str, Any]:
+    """Scores by set, with all labels that the set has: no border and no doubted label is left out here."""
+    told: dict[str, Any] = {}
+    counts = histograms(parts, answers, patch_threshold)
+    for part in parts:
+        pairs = zip(part.samples, answers[part.name], strict=True)
+        single = {sample.stem: score_one(sample, p, threshold, patch_threshold) for sample, p in pairs}
         pooled = Scores.pool(single.values()).to_dict()
         by_f1 = sorted(single, key=lambda stem: single[stem].to_dict()["pixel_f1"])
         told[part.name] = {
             **{key: round(value, ROUNDED) if isinstance(value, float) else value for key, value in pooled.items()},
-            "calibration_error": round(expected_calibration_error([(histogram.pixels, 1.0)]), ROUNDED),
+            "calibration_error": round(expected_calibration_error([(counts[part.name].pixels, 1.0)]), ROUNDED),
             "scale": round(part.scale, ROUNDED),
             "worst": {s: round(single[s].to_dict()["pixel_f1"], ROUNDED) for s in by_f1[:WORST]},
         }
-        histograms[part.name] = histogram
-    return told, histograms
+    return told
 
 
-def score_one(sample: Sample, p: NDArray[np.float32], model: Predictor) -> Scores:
-    """Scores of one image's probabilities (H, W, 1) at the model's own threshold."""
-    found = labels_of(p, model.info.threshold)
-    return score_image(sample.mask, found, 2, model.info.patch_threshold, sample.valid)
+def score_one(sample: Sample, p: NDArray[np.float32], threshold: float, patch_threshold: float = 0.25) -> Scores:
+    """Scores of one image's probabilities (H, W, 1)."""
+    return score_image(sample.mask, labels_of(p, threshold), 2, patch_threshold, sample.valid)
 
 
-def choose_threshold(histograms: Mapping[str, Histogram]) -> dict[str, Any]:
+def choose_threshold(counts: Mapping[str, Histogram]) -> dict[str, Any]:
     """The threshold with the best mean of the sets' pixel IoU, and what it is worth.
 
     Every set counts the same, whatever its area. `nested` is the mean when each set's threshold is chosen on the
     others: what may be hoped for on a further set.
     """
-    table = np.array([_iou(histogram) for histogram in histograms.values()])
+    table = np.array([_iou(histogram) for histogram in counts.values()])
     half = len(THRESHOLDS) // 2
     chosen = [int(_best(np.delete(table, k, 0).mean(0))) if len(table) > 1 else half for k in range(len(table))]
     best = int(_best(table.mean(0)))
@@ -136,10 +161,10 @@ def _best(values: NDArray[np.float64]) -> int:
     return int(equals[np.abs(THRESHOLDS[equals] - 0.5).argmin()])
 
 
-def calibration(histograms: Mapping[str, Histogram]) -> dict[str, Any]:
+def calibration(counts: Mapping[str, Histogram]) -> dict[str, Any]:
     """Calibration error, temperature and reliability of all sets together, each weighted alike."""
-    most = max(int(h.pixels.sum()) for h in histograms.values())
-    weighted = [h.pixels * (most / max(1, int(h.pixels.sum()))) for h in histograms.values()]
+    most = max(int(h.pixels.sum()) for h in counts.values())
+    weighted = [h.pixels * (most / max(1, int(h.pixels.sum()))) for h in counts.values()]
     pixels = np.rint(np.sum(weighted, axis=0)).astype(np.int64)
     bins = [
         {key: round(value, ROUNDED) if isinstance(value, float) else value for key, value in one.items()}
