@@ -142,13 +142,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return recipe
 
     def digest(self, data: str = "") -> str:
-        """16 hex digits of SHA-256 over what decides the weights: the recipe without its words, and `data`."""
+        """16 hex digits of SHA-256 over what decides the weights: the recipe without its words, and `data`.
+
+        Settings that the recipe does not give are not in it: a new one in a later version changes no hash.
+        """
         told = msgspec.to_builtins(self)
         for key in ("name", "about", "mistakes", "largest_mb"):
             del told[key]
         for one in told["sets"]:
             del one["source"], one["estimated"]
-        told["config"] = self.configuration().to_dict()
         text = json.dumps(told, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
