@@ -9,6 +9,7 @@ import pytest
 from battery import only
 
 from roadseg.config import read_config
+from roadseg.errors import ConfigError
 from roadseg.imagery.dataset import Sample
 from roadseg.imagery.masks import IGNORED
 from roadseg.imagery.store import PixelStore
@@ -95,6 +96,34 @@ def test_larger_images_come_as_often_as_their_area_asks():
     found = np.bincount(shown(batches, range(12)), minlength=5)
     assert found.tolist() == [0, 1, 4, 6, 1]
     assert np.bincount(shown(batches, range(12, 24)), minlength=5).tolist() == found.tolist()
+
+
+def sampled(samples: list[Sample], factors: dict[str, float]) -> TrainingBatches:
+    return TrainingBatches(
+        samples, read_config({"train": {"crop": 32, "batch": 4}, **PLAIN, "data": {"sampling": factors}})
+    )
+
+
+def test_images_come_as_often_as_their_names_ask():
+    samples = [sample(1, 32, 32), sample(2, 64, 64), sample(3, 32, 32)]
+    batches = sampled(samples, {"^s1$": 6, "s[12]": 0.5})
+    found = np.bincount(shown(batches, range(len(batches.round))), minlength=4)
+    assert found[1] == 3 * found[3] and found[2] == 2 * found[3]
+    plainly = TrainingBatches(samples, plain())
+    assert batches.steps_per_epoch == plainly.steps_per_epoch  # an epoch is about the pixels there are, all the same
+
+
+def test_factors_that_are_all_one_change_no_share():
+    samples = [sample(1, 32, 32), sample(2, 64, 64)]
+    batches = sampled(samples, {"s": 1})
+    found = np.bincount(shown(batches, range(len(batches.round))), minlength=3)
+    assert found[2] == 4 * found[1]
+
+
+@pytest.mark.parametrize(("pattern", "told"), [("(s", "no regular expression"), ("^x", "fits no training image")])
+def test_a_pattern_that_cannot_be_meant_is_told(pattern, told):
+    with pytest.raises(ConfigError, match=told):
+        sampled([sample(1, 32, 32)], {pattern: 2})
 
 
 def test_an_epoch_shows_about_as_many_pixels_as_there_are():

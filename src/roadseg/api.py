@@ -65,6 +65,7 @@ def train(
     group: str | None = None,
     init: Path | str | None = None,
     skip_bad: bool = False,
+    pause: float | None = None,
     started: float | None = None,
 ) -> Run:
     """Train a network on a dataset folder and write the run folder `out`.
@@ -81,14 +82,16 @@ def train(
         group: regular expression; images with the same match stay on one side.
         init: a run or model to start from.
         skip_bad: leave bad files out with a warning.
+        pause: minutes after which to stop at the end of an epoch, as if interrupted; `resume` goes on.
 
     Raises:
         RoadsegError: see `roadseg.errors`; nothing that was there is changed.
         KeyboardInterrupt: after keeping the last finished epoch in the run folder.
     """
-    from .learning.job import prepare_training, report_duplicates, trained_before
+    from .learning.job import check_pause, prepare_training, report_duplicates, trained_before
     from .learning.runs import RunFolder
 
+    check_pause(pause)
     started = time.perf_counter() if started is None else started
     prepared = prepare_training(
         dataset,
@@ -122,6 +125,7 @@ def train(
     try:
         trainer = Trainer(folder, config, prepared.dataset, prepared.split, started)
         trainer.trained_before = trained_before(init)
+        trainer.pause = pause
         report_duplicates(trainer.train_samples, trainer.val_samples)
         folder.write_split(
             {
@@ -155,12 +159,14 @@ def resume(
     *,
     devices: int | None = None,
     skip_bad: bool = False,
+    pause: float | None = None,
     started: float | None = None,
 ) -> Run:
     """Continue an interrupted run with its own configuration and split; a finished one is left as it is.
 
     Args:
         devices: another number of them than the run began with; the curve is the same within rounding.
+        pause: minutes after which to stop again, as in `train`.
 
     Raises:
         RunError: no run there, or its state is damaged or of other images.
@@ -169,11 +175,12 @@ def resume(
     from .imagery.dataset import open_dataset
     from .imagery.splits import Split
     from .learning.devices import check_devices
-    from .learning.job import with_options
+    from .learning.job import check_pause, with_options
     from .learning.plan import check_batch, check_resumed_split
     from .learning.runs import RunFolder
     from .learning.trainer import Trainer
 
+    check_pause(pause)
     started = time.perf_counter() if started is None else started
     folder = RunFolder.open(out)
     if (folder.path / "metrics.json").is_file() and folder.model.is_file():
@@ -191,6 +198,7 @@ def resume(
     parts = [tuple(index[item["stem"]] for item in stored[part]) for part in ("train", "val")]
     trainer = Trainer(folder, config, opened, Split(parts[0], parts[1], stored["rule"]), started)
     trainer.trained_before = tuple(stored.get("trained_before", ()))
+    trainer.pause = pause
     return _run(trainer, None, resume=True)
 
 

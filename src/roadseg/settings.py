@@ -50,6 +50,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     select: list[Count] = []  # bands of the files that are read, from 1, in this order, e.g. [4, 3, 2]; empty: all
     value_range: list[float] = []  # pixel values of 16-bit and float images that become 0 and 255; empty: as found
     ignore: Annotated[int, Meta(ge=-1, le=255)] = -1  # mask value of unlabelled pixels, not learnt nor scored; -1: none
+    sampling: dict[
+        str, Positive
+    ] = {}  # pattern in an image's name: factor on how often it is shown, e.g. {"^cil_" = 2}
     memory_share: Share = 0.25  # of the machine's memory for decoded images; what is more lies in a file, mapped
     block: Annotated[int, Meta(ge=32)] = 1024  # pixels, side of the blocks that GeoTIFFs larger than 16 are read by
     squares: Annotated[int, Meta(ge=0)] = 0  # blocks along a side of what a split keeps together; 0: as found

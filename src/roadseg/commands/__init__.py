@@ -20,6 +20,7 @@ COMMANDS = (
     "compare",
     "crossval",
     "ablate",
+    "models",
     "predict",
     "submit",
     "unsubmit",

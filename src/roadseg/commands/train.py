@@ -47,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPUs (or other devices) that share every batch, the same result as on one; more than 1 needs "
         "KERAS_BACKEND=jax and a train.batch that N divides (1)",
     )
-    add("--init", metavar="WEIGHTS", type=Path, help="a run or model to start from")
+    add(
+        "--pause",
+        metavar="M",
+        type=float,
+        help="stop after M minutes at the end of an epoch, to go on with --resume: where a job's time is limited",
+    )
+    add("--init", metavar="WEIGHTS", type=Path, help="a run or model to start from, or the name of one in the package")
     add("--resume", action="store_true", help="continue the run in --out, with its own settings")
     add("--skip-bad", action="store_true", help="leave bad files out with a warning")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -73,7 +79,9 @@ def run(args: argparse.Namespace) -> int | None:
         given = [name for name, value in values.items() if value is not None and value is not False and value != []]
         if given:
             raise ConfigError(f"--resume goes on with the run's own settings: leave out --{given[0].replace('_', '-')}")
-        result = api.resume(args.dataset, args.out, devices=args.devices, skip_bad=args.skip_bad, started=started)
+        result = api.resume(
+            args.dataset, args.out, devices=args.devices, skip_bad=args.skip_bad, pause=args.pause, started=started
+        )
     else:
         config = load_config(args.config, args.set)
         options = {
@@ -85,7 +93,7 @@ def run(args: argparse.Namespace) -> int | None:
         if args.dry_run:
             print(api.describe_training(args.dataset, args.out, config, **length, **options))
             return 0
-        result = api.train(args.dataset, args.out, config, started=started, **length, **options)
+        result = api.train(args.dataset, args.out, config, pause=args.pause, started=started, **length, **options)
     _print_scores(result)
     if args.test is not None:
         masks = result.path / "test"

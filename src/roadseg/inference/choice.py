@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..backend import choose_backend
 from ..errors import BackendError, RoadsegError
 from ..machine import describe_machine, versions
+from ..weights import graph_of
 from .cache import EngineCache
 from .convert import UNLOADABLE
 from .engine import Engine, EngineKind, Tell, _open_keras, engine_name, engines_for
@@ -129,7 +130,7 @@ class AutoEngine:
         self._tell = tell
         self._key = f"{kind} {_machine_key()}" + (f" {threads} threads" if threads is not None else "")
         self._built: dict[str, Engine] = {}
-        self._engine = self._remembered()
+        self._engine = self._remembered() or self._packaged()
         self._settled = False
         if self._engine is None:
             self._names = self._candidates()
@@ -175,6 +176,17 @@ class AutoEngine:
             return None
         try:
             return build(name, self.path, self.cache, self.threads)
+        except RoadsegError:
+            return None
+
+    def _packaged(self) -> Engine | None:
+        """OpenVINO for a model in the package: its card says that it agrees with Keras, and nothing is compared."""
+        if graph_of(self.path) is None or importlib.util.find_spec("openvino") is None:
+            return None
+        from ._openvino import bfloat16_is_fast
+
+        try:
+            return build("openvino bf16" if bfloat16_is_fast() else "openvino f32", self.path, self.cache)
         except RoadsegError:
             return None
 

@@ -4,6 +4,7 @@ OpenVINO: Keras itself builds the graph, on its OpenVINO backend, where a layer'
 framework takes part. ONNX needs TensorFlow and tf2onnx.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError, ModelError, RoadsegError
+from ..weights import graph_of
+from ..weights.graph import unpack_graph
 from ._openvino import load_openvino, silence_telemetry
 from .channels_first import to_channels_first
 
@@ -48,6 +51,10 @@ def convert(model: Path, target: Path, *, members: bool = False) -> None:
 
     ways: list[Way] = ["onnx"]
     if target.suffix == ".xml":
+        if (graph := graph_of(model)) is not None:  # of a model in the package: no conversion
+            with contextlib.suppress(ModelError):
+                unpack_graph(graph, model, target)
+                return
         # Where Keras' own OpenVINO backend lacks an operation, TensorFlow's graph may have it.
         ways = ["openvino", *(["openvino-tensorflow"] if importlib.util.find_spec("tensorflow") else [])]  # type: ignore[list-item]
     problems = []

@@ -1,8 +1,9 @@
 """Training batches: random perturbed crops, each a function of (seed, position) alone, made ahead of the step."""
 
 import math
+import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
+from ..errors import ConfigError
 from ..imagery.dataset import Sample
 from ..imagery.masks import IGNORED
 from ..imagery.resample import resample, resample_mask
 from ..imagery.store import PixelStore
 from .augment import Labelled, Perturbation
 
-__all__ = ["TrainingBatches", "prefetch", "rescale"]
+__all__ = ["TrainingBatches", "prefetch", "rescale", "sampling_factors"]
+
+FINE = 8  # times as many crops in a round where images are shown more or less often than their area asks for
 
 T = TypeVar("T")
 Weigh = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
@@ -72,22 +76,41 @@ def _weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore
     return [weights for (weights,) in kept]
 
 
+def sampling_factors(stems: Sequence[str], sampling: Mapping[str, float]) -> list[float]:
+    """How much more often than its area asks for each image is shown: the product of the patterns found in its name.
+
+    Raises:
+        ConfigError: a pattern is no regular expression, or fits no image.
+    """
+    factors = [1.0] * len(stems)
+    for pattern, factor in sampling.items():
+        try:
+            found = [re.search(pattern, stem) is not None for stem in stems]
+        except re.error as error:
+            raise ConfigError(f"data.sampling: '{pattern}' is no regular expression: {error}") from error
+        if not any(found):
+            raise ConfigError(f"data.sampling: '{pattern}' fits no training image; names are like '{stems[0]}'")
+        factors = [had * factor if fits else had for had, fits in zip(factors, found, strict=True)]
+    return factors
+
+
 class TrainingBatches:
     """Random crops of the training images in an endless, reproducible order.
 
-    Every image comes as often as its area asks for, in a new random order each round. Batch `step` depends on the seed
-    and `step` alone: a resumed run goes on with the very batches it would have had. Crops of other images that
-    `perturb.cutmix` and `perturb.copy_paste` take parts of are drawn by area too.
+    Every image comes as often as its area (and `data.sampling`) asks for, in a new random order each round. Batch
+    `step` depends on the seed and `step` alone: a resumed run goes on with the very batches it would have had. Crops of
+    other images that `perturb.cutmix` and `perturb.copy_paste` take parts of are drawn likewise.
 
     Args:
         samples: training images and masks, in memory or mapped; where `valid` is False, the crops' masks are `IGNORED`.
-        config: `data.scale`, `perturb`, `train.crop`, `train.batch`, `train.seed`.
+        config: `data.scale`, `data.sampling`, `perturb`, `train.crop`, `train.batch`, `train.seed`.
         classes: number of classes; masks of more than two are sampled by nearest pixel.
         store: takes what is made of the samples once (resampled images, pixel weights); memory when None.
         weigh: mask (H, W) uint8 -> weights (H, W) of its pixels in the loss, at most 65504; called once an image, after
             it is resampled.
 
     Raises:
+        ConfigError: see `sampling_factors`.
         OutputError: the store's folder cannot be written, or the disk is full.
     """
 
@@ -105,7 +128,11 @@ class TrainingBatches:
         self.seed = config.train.seed
         self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2, last=classes - 1)
         area = config.train.crop**2
-        self.times = np.array([max(1, round(mask.size / area)) for _, mask in self.pairs])
+        shares = sampling_factors([sample.stem for sample in samples], config.data.sampling)
+        # Factors are rounded to whole crops: the finer, the more crops a round has.
+        fine = FINE if config.data.sampling else 1
+        sizes = [fine * factor * mask.size / area for factor, (_, mask) in zip(shares, self.pairs, strict=True)]
+        self.times = np.array([max(1, round(size)) for size in sizes])
         self.round = np.repeat(np.arange(len(self.pairs)), self.times)
         self.order = lru_cache(maxsize=4)(self._draw_order)  # threads are in one or two rounds at a time
         # Steps that show about as many pixels as the training images have: one epoch.

@@ -17,7 +17,7 @@ from .optimizers import averaged_weights
 from .runs import RunFolder
 from .validation import Validated, picture_of
 
-__all__ = ["Checkpoint", "Display", "History", "StepTimer", "TensorBoard", "Validation"]
+__all__ = ["Checkpoint", "Display", "History", "Pause", "StepTimer", "TensorBoard", "Validation"]
 
 SCORES = ("pixel_f1", "pixel_iou", "pixel_accuracy", "pixel_precision", "pixel_recall", "patch_accuracy", "patch_f1")
 
@@ -167,6 +167,29 @@ class Checkpoint(keras.callbacks.Callback):
                 self._failed = error
             else:
                 self._finished = newest[0]
+
+
+class Pause(keras.callbacks.Callback):
+    """Interrupts a run at the end of an epoch, when the next one would last beyond `until`; after `Checkpoint`.
+
+    Args:
+        until: as `time.perf_counter()` counts.
+        epochs: of the whole run; after the last one there is nothing to interrupt.
+    """
+
+    def __init__(self, until: float, epochs: int) -> None:
+        super().__init__()
+        self.until = until
+        self.epochs = epochs
+        self._start = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        if epoch + 1 < self.epochs and now + (now - self._start) > self.until:
+            raise KeyboardInterrupt
 
 
 class TensorBoard(keras.callbacks.Callback):

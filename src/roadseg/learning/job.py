@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Prepared",
     "TrainingOptions",
+    "check_pause",
     "prepare_training",
     "report_duplicates",
     "trained_before",
@@ -122,6 +123,19 @@ def prepare_training(
             stacklevel=3,
         )
     return Prepared(opened, split, *settle(config, opened, split.train))
+
+
+def check_pause(pause: float | None) -> None:
+    """Refuse a length of time that is none.
+
+    Args:
+        pause: minutes; None: no pause.
+
+    Raises:
+        ConfigError: not a number above 0.
+    """
+    if pause is not None and not 0 < pause < 1e6:
+        raise ConfigError(f"--pause {pause:g}: a number of minutes above 0")
 
 
 def trained_before(init: Path | str | None) -> tuple[str, ...]:

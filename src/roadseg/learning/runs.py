@@ -51,6 +51,7 @@ class ModelInfo:
         ignore: mask value of unlabelled pixels in the training set; -1: none.
         block: px, side of the blocks that large training rasters were read by.
         trained_on: content hashes of the training images.
+        recipe: of a model in the package: hash of the configuration and the list of data that it was made of.
         hash: of the model file, first 16 hex digits of sha256. Not stored; read from the file.
     """
 
@@ -67,6 +68,7 @@ class ModelInfo:
     select: tuple[int, ...] | None = None
     block: int = 1024
     trained_on: tuple[str, ...] = field(default=(), repr=False)
+    recipe: str = ""
     hash: str = ""
 
 
@@ -114,23 +116,31 @@ def unpack_info(stored: dict[str, Any], path: Path, digest: str) -> ModelInfo:
 
 
 def find_model(place: Path | str) -> Path:
-    """The model file that a user means by a run folder or a file: `.keras`, or an exported `.onnx` or `.xml`.
+    """The model file that a user means: a run folder, a file (`.keras`, or an exported `.onnx` or `.xml`), or the name of
+    a model in the package.
+
+    What is on the disk comes before what the package has: a run called `roads` is meant by its name.
 
     Raises:
         ModelError: there is none.
     """
+    from ..weights import find_packaged, packaged
+
     path = Path(place)
+    if path.is_dir() and (path / "model.keras").is_file():
+        return path / "model.keras"
+    ours = find_packaged(str(place))
+    if ours is not None and not path.is_file() and not (path / "config.toml").is_file():
+        return ours
     if path.is_dir():
-        inside = path / "model.keras"
-        if inside.is_file():
-            return inside
         if (path / "config.toml").is_file():
             raise ModelError(
                 f"run '{path}' has no model.keras yet: finish it with `roadseg train ... --out {path} --resume`"
             )
-        raise ModelError(f"'{path}' is a folder without a model.keras: give a run folder or a .keras file")
+        raise ModelError(f"'{path}' is a folder without a model.keras: give a run folder or a model file")
     if not path.exists():
-        raise ModelError(f"no model at '{path}': give a run folder or a .keras file")
+        names = "".join(f", or {name}" for name in packaged())
+        raise ModelError(f"no model at '{path}': give a run folder or a model file{names}")
     return path
 
 

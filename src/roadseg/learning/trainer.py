@@ -48,6 +48,7 @@ class Trainer:
         self.split = split
         self.started = started
         self.classes = len(dataset.classes)
+        self.pause: float | None = None  # minutes from `started`, after which the run stops to be continued
         self.trained_before: tuple[str, ...] = ()  # hashes of images that the weights to start from have seen
         self.store = PixelStore(int(config.data.memory_share * memory_bytes()), folder.path / "state")
         samples = dataset.read_all([*split.train, *split.val], self.store)
@@ -260,7 +261,7 @@ class Trainer:
         Raises:
             KeyboardInterrupt: interrupted before the first epoch was finished.
         """
-        from .callbacks import Checkpoint, Display, History, TensorBoard, Validation
+        from .callbacks import Checkpoint, Display, History, Pause, TensorBoard, Validation
         from .checkpoint import load_checkpoint, restore
         from .feed import DataWait
         from .record import baseline_accuracy
@@ -288,7 +289,8 @@ class Trainer:
         board = TensorBoard(self.folder, history, validation, plan.epochs)
         display = Display(history, plan.epochs, plan.steps_per_epoch, baseline)
         wait = DataWait(self.feed, plan.steps_per_epoch)
-        callbacks = [c for c in (wait, validation, history, checkpoint, board, display) if c is not None]
+        pause = None if self.pause is None else Pause(self.started + 60 * self.pause, plan.epochs)
+        callbacks = [c for c in (wait, validation, history, checkpoint, board, display, pause) if c is not None]
         start = time.perf_counter()
         complete = True
         try:

@@ -86,8 +86,11 @@ def plan_crossval(
     """
     from ..imagery.splits import split_dataset
     from ..learning.job import prepare_training, trained_before, with_options
+    from ..learning.runs import find_model
 
     dataset, out = Path(dataset), Path(out)
+    if init is not None and not Path(init).exists():  # a name in the package: each training looks from its own place
+        init = find_model(init)
     config = with_options(config, epochs, minutes)
     chosen = _seeds(seeds, config.train.seed)
     if folds < 2:
