@@ -320,7 +320,7 @@ def test_a_country_against_a_town_is_measured_in_the_town(tmp_path):
 
 
 def test_layers_are_chosen_by_name(tmp_path, capsys):
-    from roadseg.roads.graph import write_network
+    from roadseg.roads.network_files import write_network
 
     write_network(layer(LINE, crs=UTM), tmp_path / "a.gpkg")
     words = ("score-graph", tmp_path / "a.gpkg", tmp_path / "a.gpkg")

@@ -152,7 +152,7 @@ def test_a_geojson_whose_coordinates_are_no_degrees_is_refused(tmp_path):
 
 
 def test_an_unknown_layer_names_those_there_are(tmp_path):
-    from roadseg.roads.graph import write_network
+    from roadseg.roads.network_files import write_network
 
     write_network(utm(road((0, 0), (50, 0))), tmp_path / "a.gpkg")
     with pytest.raises(DataError, match="has no layer 'streets': its layers are 'edges', 'nodes'"):
