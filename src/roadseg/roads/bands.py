@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, ImageError
 
-__all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "level_of", "open_raster", "survey"]
+__all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "grid_of", "level_of", "open_raster", "survey"]
 
 BAND = 2048  # rows that are looked at together: 20 MB of a raster 10,000 pixels wide
 CHUNK = 4_000_000  # pixels that are counted together: NumPy counts in 8 bytes per pixel
@@ -229,6 +229,23 @@ def _without_palette(
             "expected a mask (0 and 1, or 0 and 255); make one of the class of roads, or save probabilities as grey"
         )
     return values
+
+
+def grid_of(path: Path) -> tuple[Grid, int, int]:
+    """Where the pixels of an image lie, its height and width; of one that does not say so, pixel coordinates.
+
+    Raises:
+        ImageError: missing or unreadable.
+    """
+    from ..imagery.raster import TIFF_STARTS, read_header
+
+    header = read_header(path)
+    with path.open("rb") as file:
+        tiff = file.read(4) in TIFF_STARTS
+    if not tiff:
+        return Grid(), header.height, header.width
+    with _open_tiff(path) as source:
+        return _grid(source), header.height, header.width
 
 
 def _grid_of(like: Path, height: int, width: int) -> Grid:

@@ -9,22 +9,28 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, RoadsegWarning
 
+if TYPE_CHECKING:
+    from .regions import Box, Region
+    from .vector_files import Features
+
 __all__ = [
     "Road",
     "RoadLayer",
+    "crs_of",
     "is_geographic",
     "joined",
     "length_m",
     "lengths",
     "metric_crs",
     "read_layer",
+    "read_roads",
     "reproject",
     "transform_points",
     "unit_of",
@@ -62,7 +68,9 @@ class RoadLayer:
     crs: str | None
 
 
-def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = False) -> RoadLayer:
+def read_layer(
+    path: Path | str, *, layer: str | None = None, pixels: bool = False, bbox: "Box | Region | None" = None
+) -> RoadLayer:
     """The lines of a GeoPackage, GeoJSON, FlatGeobuf or Shapefile. Lines of several parts become several roads.
 
     A GeoJSON is in EPSG:4326 unless it names another CRS. Heights (z) are dropped. A line of no length or with
@@ -72,15 +80,28 @@ def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = Fal
         layer: which layer of a file with several; None: the only one that has lines, or the one called "roads",
             "edges" or "lines".
         pixels: the file has no CRS and its coordinates are pixels of a plain image.
+        bbox: only lines that touch this come into memory, whatever else the file holds: (left, bottom, right, top) in
+            the file's CRS, or a `roads.regions.Region` in any. Of a map of a country with a spatial index (GeoPackage,
+            FlatGeobuf) the rest is not even read.
 
     Raises:
         DataError: the file is missing, empty or not a vector file; it has no such layer; a geometry is not a line; it
             says no CRS.
     """
-    from .vector_files import read_features
+    from .regions import Region
+
+    regions = [] if bbox is None else [Region((bbox,)) if isinstance(bbox, tuple) else bbox]
+    return read_roads(path, layer=layer, pixels=pixels, regions=regions)[0]
+
+
+def read_roads(
+    path: Path | str, *, layer: str | None = None, pixels: bool = False, regions: "Sequence[Region]" = ()
+) -> "tuple[RoadLayer, Features]":
+    """The same near any of several regions, and what the file says of the rest."""
+    from .vector_files import LINES, read_features
 
     path = Path(path)
-    features = read_features(path, layer=layer, pixels=pixels, kinds=("LineString", "MultiLineString"))
+    features = read_features(path, layer=layer, pixels=pixels, kinds=LINES, regions=regions)
     roads = []
     broken = 0
     for geometry, properties in zip(features.geometries, features.properties, strict=True):
@@ -92,8 +113,8 @@ def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = Fal
             roads.append(Road(line, properties))
     if broken:
         text = f"{broken} lines of '{path}' have no length or no finite coordinates: left out"
-        warnings.warn(text, RoadsegWarning, stacklevel=2)
-    return RoadLayer(tuple(roads), features.crs)
+        warnings.warn(text, RoadsegWarning, stacklevel=3)
+    return RoadLayer(tuple(roads), features.crs), features
 
 
 def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> None:
@@ -107,7 +128,8 @@ def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> N
     """
     import shapely
 
-    from .vector_files import Features, write_features
+    from .vector_files import Features
+    from .vector_writing import write_features
 
     geometries = [shapely.LineString(road.line) for road in layer.roads]
     features = Features(geometries, [road.properties for road in layer.roads], layer.crs)
@@ -204,7 +226,7 @@ def transform_points(points: NDArray[np.float64], source: str, target: str) -> N
     """
     from rasterio.warp import transform
 
-    start, end = _crs(source), _crs(target)
+    start, end = crs_of(source), crs_of(target)
     try:
         x, y = transform(start, end, points[:, 0], points[:, 1])
     except Exception as error:  # GDAL's, of several kinds
@@ -227,11 +249,16 @@ def is_geographic(crs: str) -> bool:
     Raises:
         DataError: the CRS is unknown.
     """
-    return bool(_crs(crs).is_geographic)
+    return bool(crs_of(crs).is_geographic)
 
 
 @functools.lru_cache(maxsize=64)
-def _crs(text: str) -> Any:
+def crs_of(text: str) -> Any:
+    """As rasterio has it.
+
+    Raises:
+        DataError: the CRS is unknown.
+    """
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
