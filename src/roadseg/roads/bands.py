@@ -21,6 +21,7 @@ __all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "grid_of", "level_of", 
 
 BAND = 2048  # rows that are looked at together: 20 MB of a raster 10,000 pixels wide
 CHUNK = 4_000_000  # pixels that are counted together: NumPy counts in 8 bytes per pixel
+SQUARE = 1e-6  # a pixel's sides are that equal, and that perpendicular, where it counts as square
 SLACK = 1e-3  # real numbers may be so far below 0 or above 1: sums of float32 are
 
 
@@ -62,6 +63,14 @@ class Grid:
         moved = transform_points(cross, self.crs, system)
         steps: NDArray[np.float64] = moved[1:] - moved[0]
         return steps
+
+    def shape(self, height: int, width: int) -> NDArray[np.float64]:
+        """(2, 2): `metres` in units of `pixel_m`, the shape of a pixel on the ground; the unit matrix of a square.
+
+        Pixels in degrees are squares at the equator only: at 60 degrees north twice as high as wide.
+        """
+        shape = self.metres(height, width) / self.pixel_m(height, width)
+        return np.eye(2) if np.abs(shape @ shape.T - np.eye(2)).max() < SQUARE else shape
 
     def pixel_m(self, height: int, width: int) -> float:
         """Side of a square with a pixel's area, metres (1 in pixel coordinates)."""
