@@ -96,7 +96,7 @@ def evaluate(
         parts: dict[str, Scores] = {}
         networks: dict[str, NetworkScores] = {}
         for index in chosen:
-            (result,) = validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold)
+            result = next(validate(predictor, [opened.read(index)], len(info.classes), limit, info.patch_threshold))
             parts[result.sample.stem] = result.scores
             if graph:
                 networks[result.sample.stem] = _network_scores(result, road, limit, opened.ground_resolution_m)

@@ -17,7 +17,7 @@ from ..imagery.resample import resample, resample_mask
 from ..imagery.store import PixelStore
 from .augment import Labelled, Perturbation
 
-__all__ = ["TrainingBatches", "prefetch", "rescale"]
+__all__ = ["TrainingBatches", "prefetch", "rescale", "weighed"]
 
 T = TypeVar("T")
 Weigh = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
@@ -65,8 +65,15 @@ def _rescaled(
     return pairs
 
 
-def _weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore | None) -> list[NDArray[np.float16]]:
-    """The pixel weights of each mask; half precision keeps three digits of them in half the memory."""
+def weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore | None) -> list[NDArray[np.float16]]:
+    """The pixel weights of each mask (H, W); half precision keeps three digits of them in half the memory.
+
+    Args:
+        store: where they are kept; memory when None.
+
+    Raises:
+        OutputError: the store's folder cannot be written, or the disk is full.
+    """
     rows = ((np.asarray(weigh(mask), np.float16),) for mask in masks)
     kept: Any = rows if store is None else store.keep(rows, 2 * sum(mask.size for mask in masks))
     return [weights for (weights,) in kept]
@@ -100,7 +107,7 @@ class TrainingBatches:
         weigh: Weigh | None = None,
     ) -> None:
         self.pairs = _rescaled(samples, config.data.scale, store)
-        self.weights = None if weigh is None else _weighed([mask for _, mask in self.pairs], weigh, store)
+        self.weights = None if weigh is None else weighed([mask for _, mask in self.pairs], weigh, store)
         self.batch = config.train.batch
         self.seed = config.train.seed
         self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2, last=classes - 1)
