@@ -257,8 +257,8 @@ def test_empty_files_have_defined_scores(tmp_path):
 def area(path, *corners, crs=UTM):
     import shapely
 
-    from roadseg.roads.vector_files import Features
-    from roadseg.roads.vector_writing import write_features
+    from roadseg.imagery.vector_files import Features
+    from roadseg.imagery.vector_writing import write_features
 
     polygon = shapely.Polygon([np.array(corner, float) + ORIGIN for corner in corners])
     write_features(path, {"area": Features([polygon], [{}], crs)}, kind="Polygon")

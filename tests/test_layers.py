@@ -229,8 +229,8 @@ def test_text_that_is_none_is_refused(tmp_path):
 
 
 def test_of_several_layers_the_usual_one_is_read(tmp_path):
-    from roadseg.roads.vector_files import Features
-    from roadseg.roads.vector_writing import write_features
+    from roadseg.imagery.vector_files import Features
+    from roadseg.imagery.vector_writing import write_features
 
     def features(*ends):
         return Features([shapely.LineString([(0, 0), end]) for end in ends], [{}] * len(ends), UTM)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import roadseg
 from roadseg.errors import ConfigError, OutputError, RoadsegWarning
+from roadseg.imagery.vector_files import read_features
 from roadseg.roads.graph import merge_degree_two, to_graph
 from roadseg.roads.layers import Road, RoadLayer, length_m, read_layer
 from roadseg.roads.network_files import to_osmnx, write_graphml, write_network
-from roadseg.roads.vector_files import read_features
 
 UTM = "EPSG:32611"
 

@@ -12,9 +12,9 @@ from rasterio.warp import transform
 
 import roadseg
 from roadseg.errors import DataError, RoadsegWarning
+from roadseg.imagery.regions import Region
+from roadseg.imagery.vector_files import read_features
 from roadseg.roads.layers import Road, RoadLayer, read_layer, reproject, write_layer
-from roadseg.roads.regions import Region
-from roadseg.roads.vector_files import read_features
 
 FIJI = "EPSG:32760"
 FORMATS = (".gpkg", ".geojson", ".fgb", ".shp")
@@ -109,8 +109,8 @@ def test_only_what_touches_the_region_is_read(tmp_path, suffix):
 def test_a_layer_without_lines_is_refused_even_where_nothing_is_near(tmp_path):
     import shapely
 
-    from roadseg.roads.vector_files import Features
-    from roadseg.roads.vector_writing import write_features
+    from roadseg.imagery.vector_files import Features
+    from roadseg.imagery.vector_writing import write_features
 
     write_features(tmp_path / "p.gpkg", {"p": Features([shapely.Point(5, 5)], [{}], FIJI)}, kind="Point")
     with pytest.raises(DataError, match="has no lines but Point: give a layer of lines"):
@@ -135,7 +135,7 @@ def test_of_a_large_map_prepare_reads_what_is_near_its_images(tmp_path, monkeypa
         image(tmp_path / "i" / f"{k}.tif", "EPSG:32632", 500_000 + 1000 * k - 10, 5e6 + 60, 1.0)
     image(tmp_path / "i" / "utm33.tif", "EPSG:32633", *_in(33, 507_990, 5e6 + 60), 1.0)
     seen = []
-    from roadseg.roads import vector_files
+    from roadseg.imagery import vector_files
 
     read = vector_files._read
     monkeypatch.setattr(vector_files, "_read", lambda *args: seen.append(read(*args)) or seen[-1])
@@ -220,7 +220,7 @@ def test_an_area_may_be_a_raster_and_bounds_what_is_read(tmp_path, monkeypatch):
     old, new = many(tmp_path / "old.gpkg"), many(tmp_path / "new.fgb", 10)
     area = image(tmp_path / "scene.tif", "EPSG:32632", 502_990, 5e6 + 60, 1.0, (80, 2200))
     seen = []
-    from roadseg.roads import vector_files
+    from roadseg.imagery import vector_files
 
     read = vector_files._read
     monkeypatch.setattr(vector_files, "_read", lambda *args: seen.append(read(*args)) or seen[-1])

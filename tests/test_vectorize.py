@@ -77,7 +77,7 @@ def test_a_folder_of_predictions_gives_its_probabilities(tmp_path, pixels):
 def test_the_network_has_the_nodes_and_edges_of_the_lines(tmp_path, capsys, pixels):
     import networkx as nx
 
-    from roadseg.roads.vector_files import read_features
+    from roadseg.imagery.vector_files import read_features
 
     mask, out, net = geotiff(tmp_path / "mask.tif", pixels), tmp_path / "a.gpkg", tmp_path / "net.gpkg"
     told = call(capsys, "vectorize", mask, "--out", out, "--network", net, "--json")
@@ -109,7 +109,7 @@ def test_the_network_of_a_plain_image_is_in_pixels(tmp_path, capsys, pixels):
 def test_polygons(tmp_path, capsys, pixels):
     import shapely
 
-    from roadseg.roads.vector_files import read_features
+    from roadseg.imagery.vector_files import read_features
 
     mask, out = geotiff(tmp_path / "mask.tif", pixels), tmp_path / "a.gpkg"
     told = call(capsys, "vectorize", mask, "--out", out, "--as", "polygons", "--json")

@@ -1,4 +1,4 @@
-"""Where to read roads: rectangles in one CRS, found again in that of a vector file, also across the 180th meridian.
+"""Where to read: rectangles in one CRS, found again in that of a vector file, also across the 180th meridian.
 
 Of a map of a country only the features near an image, or in an area, need come into memory.
 """
@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import DataError
-from .layers import WGS84, is_geographic
+from .crs import crs_of, is_geographic
 
 __all__ = ["TURN", "Box", "Region"]
 
+WGS84 = "EPSG:4326"  # longitude, latitude in degrees
 Box: TypeAlias = tuple[float, float, float, float]
 TURN = 360.0  # degrees: longitudes this far apart are the same place
 MARGIN = 0.01  # of a box's extent: a straight line bends a little from one CRS to another
@@ -94,8 +95,6 @@ def _moved(box: Box, source: str, target: str) -> Iterator[Box]:
 
 def _bounds(box: Box, source: str, target: str) -> Box:
     from rasterio.warp import transform_bounds
-
-    from .layers import crs_of
 
     try:
         found = transform_bounds(crs_of(source), crs_of(target), *box)

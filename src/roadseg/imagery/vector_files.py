@@ -191,7 +191,7 @@ def _layer(path: Path, wanted: str | None, kinds: tuple[str, ...]) -> str:
         if usual in fitting:
             return usual
     if not fitting:
-        raise DataError(f"'{path}' has no layer with geometries: export the roads again")
+        raise DataError(f"'{path}' has no layer with geometries: export it again")
     raise DataError(f"'{path}' has several layers ({_listed(fitting)}): keep one of them, or say which")
 
 

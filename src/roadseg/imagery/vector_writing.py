@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, OutputError, RoadsegWarning
 from ..files import write_aside
-from .layers import transform_points
+from .crs import transform_points
 from .vector_files import DRIVERS, PIXELS, WRITABLE, Features
 
 __all__ = ["vector_suffix", "write_features"]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..imagery.ground import ground_steps
 from ..imagery.raster import raster_options
+from ..imagery.regions import TURN, Region
 from ..roads.layers import WGS84
-from ..roads.regions import TURN, Region
 
 __all__ = ["Burnt", "Grid", "grid_of"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, RoadsegWarning
 from ..imagery.layouts import Pair
+from ..imagery.regions import TURN, Box, Region
 from ..imagery.resample import resample, resample_mask
+from ..imagery.vector_files import Features
 from ..roads.layers import RoadLayer, is_geographic, read_roads, transform_points
-from ..roads.regions import TURN, Box, Region
-from ..roads.vector_files import Features
 from .burning import Burnt, Grid, grid_of
 from .cutting import Tile
 from .labels import Look, Masks

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import ConfigError, DataError
 from ..imagery.layouts import Pair, list_images
 from ..imagery.raster import IMAGE_SUFFIXES
-from ..roads.vector_files import SUFFIXES
+from ..imagery.vector_files import SUFFIXES
 
 __all__ = ["Pairing", "are_lines", "pair_up"]
 

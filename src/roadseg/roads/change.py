@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, OutputError
+from ..imagery.vector_writing import vector_suffix
 from .graph import part
 from .layers import Road, RoadLayer, lengths, reproject, unit_of, write_layer
 from .nearness import Near, check_buffer
 from .plane import in_one_plane, read_near
-from .vector_writing import vector_suffix
 
 __all__ = ["BUFFER", "MIN_LENGTH", "STATES", "Change", "compare_networks"]
 

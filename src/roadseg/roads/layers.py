@@ -3,7 +3,6 @@
 What files are like is known to `vector_files`; graphs of a layer are made in `graph`.
 """
 
-import functools
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, RoadsegWarning
+from ..imagery.crs import is_geographic, transform_points
 
 if TYPE_CHECKING:
-    from .regions import Box, Region
-    from .vector_files import Features
+    from ..imagery.regions import Box, Region
+    from ..imagery.vector_files import Features
 
 __all__ = [
     "Road",
     "RoadLayer",
-    "crs_of",
     "is_geographic",
     "joined",
     "length_m",
@@ -81,14 +80,14 @@ def read_layer(
             "edges" or "lines".
         pixels: the file has no CRS and its coordinates are pixels of a plain image.
         bbox: only lines that touch this come into memory, whatever else the file holds: (left, bottom, right, top) in
-            the file's CRS, or a `roads.regions.Region` in any. Of a map of a country with a spatial index (GeoPackage,
-            FlatGeobuf) the rest is not even read.
+            the file's CRS, or an `imagery.regions.Region` in any. A large map with a spatial index (GeoPackage,
+            FlatGeobuf) is not even read elsewhere.
 
     Raises:
         DataError: the file is missing, empty or not a vector file; it has no such layer; a geometry is not a line; it
             says no CRS.
     """
-    from .regions import Region
+    from ..imagery.regions import Region
 
     regions = [] if bbox is None else [Region((bbox,)) if isinstance(bbox, tuple) else bbox]
     return read_roads(path, layer=layer, pixels=pixels, regions=regions)[0]
@@ -98,7 +97,7 @@ def read_roads(
     path: Path | str, *, layer: str | None = None, pixels: bool = False, regions: "Sequence[Region]" = ()
 ) -> "tuple[RoadLayer, Features]":
     """The same near any of several regions, and what the file says of the rest."""
-    from .vector_files import LINES, read_features
+    from ..imagery.vector_files import LINES, read_features
 
     path = Path(path)
     features = read_features(path, layer=layer, pixels=pixels, kinds=LINES, regions=regions)
@@ -128,8 +127,8 @@ def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> N
     """
     import shapely
 
-    from .vector_files import Features
-    from .vector_writing import write_features
+    from ..imagery.vector_files import Features
+    from ..imagery.vector_writing import write_features
 
     geometries = [shapely.LineString(road.line) for road in layer.roads]
     features = Features(geometries, [road.properties for road in layer.roads], layer.crs)
@@ -216,60 +215,6 @@ def lengths(layer: RoadLayer) -> NDArray[np.float64]:
 def unit_of(layer: RoadLayer) -> str:
     """What `length_m` of the layer is in: "m", or "px" of pixel coordinates."""
     return "px" if layer.crs is None else "m"
-
-
-def transform_points(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
-    """(N, 2) x, y from one CRS to another; geographic coordinates are longitude, latitude.
-
-    Raises:
-        DataError: a CRS is unknown, or a point has no place in `target`.
-    """
-    from rasterio.warp import transform
-
-    start, end = crs_of(source), crs_of(target)
-    try:
-        x, y = transform(start, end, points[:, 0], points[:, 1])
-    except Exception as error:  # GDAL's, of several kinds
-        raise DataError(
-            f"cannot reproject from {_short(source)} to {_short(target)}: {error} (is the first the file's real CRS?)"
-        ) from error
-    moved = np.column_stack([x, y]).astype(np.float64)
-    bad = ~np.isfinite(moved).all(axis=1)
-    if bad.any():
-        where = ", ".join(f"{value:g}" for value in points[bad.argmax()])
-        raise DataError(
-            f"the point ({where}) has no place in {_short(target)}: the file's CRS is probably not {_short(source)}"
-        )
-    return moved
-
-
-def is_geographic(crs: str) -> bool:
-    """Whether coordinates are longitude and latitude.
-
-    Raises:
-        DataError: the CRS is unknown.
-    """
-    return bool(crs_of(crs).is_geographic)
-
-
-@functools.lru_cache(maxsize=64)
-def crs_of(text: str) -> Any:
-    """As rasterio has it.
-
-    Raises:
-        DataError: the CRS is unknown.
-    """
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    try:
-        return CRS.from_user_input(text)
-    except CRSError as error:
-        raise DataError(f"unknown CRS '{_short(text)}': give one like EPSG:32611") from error
-
-
-def _short(crs: str) -> str:
-    return crs if len(crs) <= 40 else crs[:37] + "..."
 
 
 def _keeps_lengths(centre: NDArray[np.float64], crs: str, utm: str) -> bool:

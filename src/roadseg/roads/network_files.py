@@ -69,8 +69,8 @@ def write_network(network: "RoadLayer | Graph | DiGraph", path: Path | str, *, s
 def _write_geopackage(graph: "Graph | DiGraph", path: Path) -> None:
     import shapely
 
-    from .vector_files import Features
-    from .vector_writing import write_features
+    from ..imagery.vector_files import Features
+    from ..imagery.vector_writing import write_features
 
     crs = graph.graph.get("crs")
     nodes = list(graph.nodes(data=True))

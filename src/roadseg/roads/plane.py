@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, RoadsegWarning
+from ..imagery.regions import Region
 from .layers import WGS84, Road, RoadLayer, metric_crs, read_layer, reproject, transform_points
-from .regions import Region
 
 __all__ = ["clip", "in_one_plane", "read_area", "read_near"]
 
@@ -130,7 +130,7 @@ def _outline(path: Path, *, pixels: bool) -> tuple[Any, str | None]:
     """The area as its file has it, and its CRS."""
     import shapely
 
-    from .vector_files import AREAS, SUFFIXES, read_features
+    from ..imagery.vector_files import AREAS, SUFFIXES, read_features
 
     if path.suffix.lower() not in SUFFIXES and path.is_file():
         return _extent(path)

@@ -108,8 +108,8 @@ def vectorize(
 
 def _places(out: Path | str | None, network: Path | str | None) -> tuple[Path | None, Path | None]:
     """Where to write, checked before any work."""
+    from ..imagery.vector_writing import vector_suffix
     from .network_files import network_suffix
-    from .vector_writing import vector_suffix
 
     path, nodes = (None if place is None else Path(place) for place in (out, network))
     if path is not None:
