@@ -17,6 +17,7 @@ from roadseg.studies import jobs, rehearsal
 from roadseg.studies.jobs import Outcome
 from roadseg.studies.locks import lock_beside, training_lock
 from roadseg.studies.records import pair_hash, read_records
+from roadseg.studies.statistics import corrected_t
 from roadseg.studies.study import read_study
 
 STUDY = """title = "Made up"
@@ -200,6 +201,50 @@ def test_factors_seeds_and_folds_can_be_added_and_the_title_changed(dataset, tmp
     assert tables["title"] == "Renamed" and tables["not_used"] == []
     ablation.ablate(dataset, study_file(tmp_path), out)
     assert json.loads((out / "ablation.json").read_text())["not_used"] == ["third"]
+
+
+def test_splits_can_be_added_to_a_finished_study(dataset, tmp_path, trained, capsys):
+    out, once, twice = tmp_path / "out", "[0]", "[0]\nfold_seeds = [43, 44]"
+    first = ablation.ablate(dataset, study_file(tmp_path, folds=3, seeds=once), out)
+    before, count = files_in(out / "runs"), len(trained.done)
+    study = study_file(tmp_path, folds=3, seeds=twice)
+    plan = ablation.describe_ablation(dataset, study, out)
+    assert "fold seeds 43, 44" in plan and "9 runs to train" in plan and "3 of 6 runs finished" in plan
+    trained.failing = {"worse, fold 2, seed 0, fold seed 44"}
+    answer = call(capsys, "ablate", dataset, study, "--out", out)
+    assert answer.code == 2 and "(fold seeds 43, 44)" in answer.out
+    assert factor(stage_of(out), "worse")["failed"] == ["fold 2, seed 0, fold seed 44: out of memory"]
+    trained.failing = set()
+    second = ablation.ablate(dataset, study, out)
+    assert len(trained.done) == 2 * count and trained.done[count] == "baseline, fold 0, seed 0, fold seed 44"
+    assert files_in(out / "runs") == before | {
+        f"{slug}/split44_fold{k}_seed0.json" for slug in ("baseline", "better_one", "worse") for k in range(3)
+    }
+    stage = second.tables["stages"][0]
+    assert (stage["fold_seed"], stage["fold_seeds"], second.tables["fold_seeds"]) == (43, [43, 44], [43, 44])
+    row, alone = factor(stage, "worse"), factor(first.tables["stages"][0], "worse")
+    assert (row["finished"], row["folds"], row["fold_seeds"]) == (6, [0, 1, 2] * 2, [43] * 3 + [44] * 3)
+    assert row["per_fold"][:3] == alone["per_fold"] and row["mean"] == pytest.approx(np.mean(row["per_fold"]))
+    t = corrected_t(row["per_fold"], 4, 2)  # 6 images in 3 folds, twice: J = 6, and the images are still shared
+    assert (row["low"], row["high"], row["p"]) == (t.low, t.high, t.p) and t.df == 5
+    page = (out / "report.html").read_text()
+    assert "fold 2 of 44" in page and "fold seeds 43, 44" in page
+    assert ablation.ablate(dataset, study, out).tables == second.tables
+    # and taken away again
+    assert ablation.ablate(dataset, study_file(tmp_path, folds=3, seeds=once), out).tables == first.tables
+    later = ablation.ablate(dataset, study_file(tmp_path, folds=3, seeds="[0]\nfold_seeds = [43, 45]"), out)
+    assert factor(later.tables["stages"][0], "worse")["fold_seeds"] == [43] * 3 + [45] * 3
+
+
+def test_a_split_never_takes_the_place_of_another(dataset, tmp_path, trained):
+    out = tmp_path / "out"
+    ablation.ablate(dataset, study_file(tmp_path, seeds="[0]"), out)
+    with pytest.raises(RunError, match="fold_seed was 43, is now 44"):
+        ablation.ablate(dataset, study_file(tmp_path, seeds="[0]\nfold_seeds = [44, 45]"), out)
+    ablation.ablate(dataset, study_file(tmp_path, seeds="[0]\nfold_seeds = [43, 44]"), out)
+    count = len(trained.done)
+    swapped = ablation.ablate(dataset, study_file(tmp_path, seeds="[0]\nfold_seeds = [44, 43]"), out)
+    assert len(trained.done) == count and factor(swapped.tables["stages"][0], "worse")["finished"] == 4
 
 
 def test_a_study_that_changed_under_finished_runs_is_refused_with_the_keys(dataset, tmp_path, trained):

@@ -257,7 +257,8 @@ def test_empty_files_have_defined_scores(tmp_path):
 def area(path, *corners, crs=UTM):
     import shapely
 
-    from roadseg.imagery.vector_files import Features, write_features
+    from roadseg.imagery.vector_files import Features
+    from roadseg.imagery.vector_writing import write_features
 
     polygon = shapely.Polygon([np.array(corner, float) + ORIGIN for corner in corners])
     write_features(path, {"area": Features([polygon], [{}], crs)}, kind="Polygon")
@@ -320,7 +321,7 @@ def test_a_country_against_a_town_is_measured_in_the_town(tmp_path):
 
 
 def test_layers_are_chosen_by_name(tmp_path, capsys):
-    from roadseg.roads.graph import write_network
+    from roadseg.roads.network_files import write_network
 
     write_network(layer(LINE, crs=UTM), tmp_path / "a.gpkg")
     words = ("score-graph", tmp_path / "a.gpkg", tmp_path / "a.gpkg")

@@ -133,6 +133,70 @@ def test_tolerance_bounds_the_simplification():
     assert farthest(default, curve) < 2
 
 
+# --- pixels that are no squares --------------------------------------------------------------------------------------
+
+DEGREE = 1e-5  # of a pixel: 1.114 m from north to south, at 60 degrees north 0.558 m from west to east
+NORTH = (DEGREE, 0.0, 25.0, 0.0, -DEGREE, 60.0)
+
+
+def in_degrees(mask: np.ndarray, **options: float) -> RoadLayer:
+    return trace(mask, NORTH, "EPSG:4326", TraceOptions(**options))
+
+
+def across(layer: RoadLayer) -> list[bool]:
+    """Of each road whether it runs from west to east."""
+    return [bool(np.ptp(road.line[:, 0]) > np.ptp(road.line[:, 1])) for road in layer.roads]
+
+
+def test_the_shortest_length_is_metres_on_the_ground_in_any_direction():
+    mask = drawn([(20, 40), (120, 40)], [(200, 50), (200, 150)], width=7)  # 100 px each: 56 m and 111 m
+    lengths = [round(road.properties["length_m"]) for road in in_degrees(mask).roads]
+    assert sorted(lengths) == pytest.approx([56, 111], abs=5)
+    assert across(in_degrees(mask, min_length=48)) == [True, False]
+    assert across(in_degrees(mask, min_length=70)) == [False]
+    assert across(in_degrees(mask, min_length=95)) == [False]
+    assert across(in_degrees(mask, min_length=125)) == []
+
+
+def test_dead_ends_are_measured_so_too():
+    east = drawn([(150, 10), (150, 190)], [(150, 100), (220, 100)], width=5)  # a side road of 70 px and 39 m
+    north = drawn([(10, 100), (290, 100)], [(150, 100), (150, 30)], width=5)  # 70 px and 78 m
+    assert [len(in_degrees(mask, min_length=30).roads) for mask in (east, north)] == [3, 3]
+    assert [len(in_degrees(mask, min_length=55).roads) for mask in (east, north)] == [1, 3]
+
+
+def test_the_longest_gap_is_metres_on_the_ground_in_any_direction():
+    east, south = [[(10, 20), (150, 20)], [(190, 20), (290, 20)]], [[(60, 110), (60, 170)], [(60, 210), (60, 290)]]
+    mask = drawn(*east, *south, width=5, shape=(300, 300))
+    for bridge, found in ((15.0, set()), (30.0, {True}), (40.0, {True}), (52.0, {True, False})):  # gaps: 20 m and 39 m
+        layer = in_degrees(mask, bridge=bridge)
+        bridged = {w for w, road in zip(across(layer), layer.roads, strict=True) if road.properties["bridged_m"] > 0}
+        assert bridged == found, bridge
+    lengths = {w: r.properties["bridged_m"] for w, r in zip(across(layer), layer.roads, strict=True)}
+    assert lengths == {True: pytest.approx(20, abs=3), False: pytest.approx(40, abs=4)}
+
+
+def test_what_points_at_it_on_the_ground_is_bridged():
+    """Pixels of 1 x 4 m: what is 35 degrees off on the ground is 70 off in pixels, and was never tried."""
+    a, b = np.array([20.0, 60.0]), np.array([140.0, 60.0])
+    c = b + np.array([24 * math.cos(math.radians(20)), 24 * math.sin(math.radians(20)) / 4])
+    mask = drawn([tuple(a), tuple(b)], [tuple(c), tuple(c + (c - b) * 4)], width=3)
+    flat = trace(mask, (1.0, 0, 500_000, 0, -4.0, 5e6), "EPSG:32632", TraceOptions(bridge=40.0))
+    assert len(flat.roads) == 1 and flat.roads[0].properties["bridged_m"] == pytest.approx(24, abs=6)
+
+
+@given(st.floats(0.1, 3.0), st.floats(0, 360))
+@settings(max_examples=20, deadline=None)
+def test_square_pixels_of_any_size_and_turn_give_the_same_roads(pixel, turn):
+    mask = drawn([(20, 40), (120, 90)], [(150, 105), (280, 170)], [(60, 60), (60, 190)], width=7)
+    c, s = pixel * math.cos(math.radians(turn)), pixel * math.sin(math.radians(turn))
+    turned = trace(mask, (c, s, 500_000, s, -c, 5e6), "EPSG:32632")
+    plain = trace(mask)
+    for one, other in zip(turned.roads, plain.roads, strict=True):
+        assert one.properties["length_m"] == pytest.approx(other.properties["length_px"] * pixel)
+        assert one.properties["bridged_m"] == pytest.approx(other.properties["bridged_px"] * pixel)
+
+
 # --- gaps ------------------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from roadseg.errors import ConfigError, OutputError, RoadsegWarning
 from roadseg.roads.change import compare_networks
-from roadseg.roads.graph import write_network
 from roadseg.roads.layers import Road, RoadLayer, length_m, read_layer, reproject, write_layer
+from roadseg.roads.network_files import write_network
 
 UTM = "EPSG:32611"
 ORIGIN = np.array([664_000.0, 4_012_000.0])

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadseg.errors import ConfigError
-from roadseg.roads.graph import merge_degree_two, to_graph, to_osmnx, write_graphml, write_network
-from roadseg.roads.layers import Road, RoadLayer, length_m, read_layer, reproject
+from roadseg.roads.graph import merge_degree_two, to_graph
+from roadseg.roads.layers import Road, RoadLayer, reproject
 
 UTM = "EPSG:32611"
 
@@ -167,69 +167,3 @@ def test_merging_leaves_junctions_and_dead_ends():
     )
     assert data["name"] == "A"
     assert {tuple(p) for p in data["geometry"].coords} == {(0, 0), (10, 0), (20, 5), (30, 0)}
-
-
-# --- for other programs ----------------------------------------------------------------------------------------------
-
-
-def test_osmnx_finds_what_it_documents():
-    """OSMnx's reference: x, y on whole-numbered nodes; osmid, length, geometry on edges; crs on the graph."""
-    graph = to_graph(layer([(0, 0), (30, 0), (30, 40)], [(30, 40), (60, 40)], crs=UTM, name="A"))
-    directed = to_osmnx(graph)
-    assert type(directed) is nx.MultiDiGraph and directed.graph["crs"] == UTM
-    assert all(type(n) is int and {"x", "y"} <= set(data) for n, data in directed.nodes(data=True))
-    assert directed.number_of_edges() == 2 * graph.number_of_edges()
-    for u, v, data in directed.edges(data=True):
-        assert type(data["osmid"]) is int and type(data["length"]) is float and data["name"] == "A"
-        line = data["geometry"]
-        for node, end in ((u, line.coords[0]), (v, line.coords[-1])):
-            assert end == (directed.nodes[node]["x"], directed.nodes[node]["y"])
-    assert nx.is_strongly_connected(directed)
-    assert nx.shortest_path_length(directed, 0, max(directed), weight="length") > 0
-
-
-def test_graphml_can_be_read_back(tmp_path):
-    graph = to_graph(layer([(0, 0), (30, 0)], [(30, 0), (60, 0)], crs=UTM, name="A", lanes=2, width=None))
-    for found, kind in ((graph, nx.MultiGraph), (to_osmnx(graph), nx.MultiDiGraph)):
-        write_graphml(found, tmp_path / "a.graphml")
-        back = nx.read_graphml(tmp_path / "a.graphml", node_type=int, force_multigraph=True)
-        assert type(back) is kind and back.graph["crs"] == UTM
-        assert back.number_of_edges() == found.number_of_edges()
-        (_, _, data), *_ = back.edges(data=True)
-        assert shapely.from_wkt(data["geometry"]).length == data["length"] == 30
-        assert data["lanes"] == 2 and "width" not in data
-
-
-def test_a_network_file_has_nodes_with_degrees_and_edges_between_them(tmp_path):
-    from roadseg.imagery.vector_files import read_features
-
-    roads = layer([(0, 0), (100, 0)], [(40, 0), (40, 50)], crs=UTM, highway="service")
-    write_network(roads, tmp_path / "net.gpkg")
-    nodes = read_features(tmp_path / "net.gpkg", layer="nodes")
-    edges = read_layer(tmp_path / "net.gpkg", layer="edges")
-    places = {p["node"]: (g.x, g.y) for g, p in zip(nodes.geometries, nodes.properties, strict=True)}
-    assert sorted(p["degree"] for p in nodes.properties) == [1, 1, 1, 3]
-    assert sum(length_m(edges)) == pytest.approx(150)
-    for road in edges.roads:
-        assert tuple(road.line[0]) == places[road.properties["u"]]
-        assert tuple(road.line[-1]) == places[road.properties["v"]]
-        assert road.properties["highway"] == "service"
-    with pytest.raises(ConfigError, match=r"need a \.gpkg"):
-        write_network(roads, tmp_path / "net.geojson")
-
-
-def test_attributes_may_be_called_as_arguments_of_networkx_are(tmp_path):
-    taken = {"key": "a", "u_for_edge": "b", "v_for_edge": "c", "attr": "d", "u": "e"}
-    graph = to_graph(layer([(0, 0), (50, 0), (100, 0)], [(0, 0), (50, 40), (100, 0)], crs=UTM, **taken))
-    assert graph.number_of_edges() == 2  # both from one node to the other
-    assert all(taken.items() <= data.items() for *_, data in graph.edges(data=True))
-    merged = merge_degree_two(to_graph(layer([(0, 0), (50, 0)], [(50, 0), (90, 9)], **taken)))
-    assert merged.number_of_edges() == 1
-    for found, count in ((graph, 2), (to_osmnx(graph), 4)):
-        write_graphml(found, tmp_path / "a.graphml")
-        back = nx.read_graphml(tmp_path / "a.graphml", force_multigraph=True)
-        assert found.number_of_edges() == back.number_of_edges() == count
-        assert all(data["key"] == "a" for *_, data in back.edges(data=True))
-    write_network(layer([(0, 0), (50, 0)], crs=UTM, **taken), tmp_path / "net.gpkg")
-    (road,) = read_layer(tmp_path / "net.gpkg", layer="edges").roads
-    assert (road.properties["u"], road.properties["v"], road.properties["source_u"]) == (0, 1, "e")

@@ -152,7 +152,7 @@ def test_a_geojson_whose_coordinates_are_no_degrees_is_refused(tmp_path):
 
 
 def test_an_unknown_layer_names_those_there_are(tmp_path):
-    from roadseg.roads.graph import write_network
+    from roadseg.roads.network_files import write_network
 
     write_network(utm(road((0, 0), (50, 0))), tmp_path / "a.gpkg")
     with pytest.raises(DataError, match="has no layer 'streets': its layers are 'edges', 'nodes'"):
@@ -229,7 +229,8 @@ def test_text_that_is_none_is_refused(tmp_path):
 
 
 def test_of_several_layers_the_usual_one_is_read(tmp_path):
-    from roadseg.imagery.vector_files import Features, write_features
+    from roadseg.imagery.vector_files import Features
+    from roadseg.imagery.vector_writing import write_features
 
     def features(*ends):
         return Features([shapely.LineString([(0, 0), end]) for end in ends], [{}] * len(ends), UTM)

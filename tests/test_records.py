@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from helpers import shared_run, tiny_config
 
-from roadseg.errors import RunError
-from roadseg.studies.records import METRICS, digest, pooled, read_records, record_of, write_record
+from roadseg.errors import ConfigError, RunError
+from roadseg.studies.records import METRICS, ImageRecord, digest, pooled, read_records, record_of, write_record
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,19 @@ def test_a_record_has_the_scores_of_the_run(run: Path) -> None:
         assert record.score(metric) == pytest.approx(metrics[metric], abs=1e-6)
     for stem, image in record.images.items():
         assert image.scores().to_dict()["pixel_iou"] == pytest.approx(metrics["images"][stem]["pixel_iou"], abs=1e-6)
-    assert record.place == (1, 0) and record.n_train == 4 and record.image_s > 0
+    assert record.place == (43, 1, 0) and record.n_train == 4 and record.image_s > 0
     assert pooled(record.images.values()).images == 2
+
+
+def test_patches_of_more_than_two_classes_have_no_score(run: Path) -> None:
+    record = recorded(run)
+    matrix = np.diag([5, 6, 7]).tolist()
+    several = {stem: ImageRecord(image.hash, matrix, [[1, 0], [0, 1]]) for stem, image in record.images.items()}
+    three = msgspec.structs.replace(record, images=several)
+    assert three.classes == 3 and three.score("pixel_f1") == 1
+    for metric in ("patch_f1", "patch_accuracy", "pixel_f2"):
+        with pytest.raises(ConfigError, match=rf"metric '{metric}': expected one of pixel_f1, .* \(of 3 classes\)"):
+            three.score(metric)
 
 
 def test_a_record_comes_back_from_its_file(run: Path, tmp_path: Path) -> None:

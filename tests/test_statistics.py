@@ -522,6 +522,33 @@ def test_images_of_a_group_are_drawn_together() -> None:
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
+def test_images_dealt_out_twice_are_drawn_once() -> None:
+    """A repeated cross-validation has each image in every repeat; a resample has all of its repeats, or none."""
+    rng = np.random.default_rng(3)
+    images, stems = 40, tuple(f"{k:02d}" for k in range(40))
+
+    def counts(wrong: np.ndarray) -> Counts:
+        pixels = np.stack([np.stack([3000 - wrong, wrong], -1), np.stack([wrong, 1000 - wrong], -1)], -2)
+        return Counts(pixels, np.zeros((len(wrong), images, 2, 2), np.int64), stems, np.ones(wrong.shape, bool))
+
+    base = np.full((1, images), 300)
+    ours = base + rng.normal(0, 60, (1, images)).round().astype(int)
+    once = bootstrap(counts(ours), counts(base), "pixel_f1")
+    again = bootstrap(counts(np.repeat(ours, 2, 0)), counts(np.repeat(base, 2, 0)), "pixel_f1")
+    assert (again.low, again.high) == pytest.approx((once.low, once.high))  # the same images tell no more
+    noisy = counts(np.concatenate([ours, base + rng.normal(0, 60, (1, images)).round().astype(int)]))
+    both = bootstrap(noisy, counts(np.repeat(base, 2, 0)), "pixel_f1")
+    assert both.high - both.low < once.high - once.low  # what only the one repeat had wrong is averaged
+
+
+def test_repeats_count_as_folds_but_never_as_other_images() -> None:
+    """Bouckaert and Frank 2004: with r x k differences s² (1/(r k) + n_test/n_train), r k - 1 degrees of freedom."""
+    folds = correlated_folds(np.random.default_rng(11), 1, 50)[0].tolist()  # 10 repeats of 5 folds of 100 images
+    t = corrected_t(folds, 80, 20)
+    assert t.df == 49 and t.sd is not None
+    assert (t.high - t.low) / 2 == pytest.approx(2.00958 * t.sd * math.sqrt(1 / 50 + 20 / 80), rel=1e-5)
+
+
 def test_one_fold_or_no_spread_gives_no_plan() -> None:
     for differences in ([0.1], [0.1, 0.1], [0.0, 0.0]):
         outlook = more_runs(corrected_t(differences, 80, 20), 80, 20, None, 1)

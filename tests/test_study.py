@@ -76,6 +76,18 @@ def test_the_confirmation_has_other_folds_by_default(tmp_path):
     assert study.recipe(study.factors[0], study.confirm, 7).train.epochs == 3
 
 
+def test_a_study_may_deal_the_images_out_several_times(tmp_path):
+    head = HEAD + "folds = 3\nhold_out = [0, 2]\nfold_seeds = [43, 50]\nseeds = [0, 1]\n"
+    study = read_study(written(tmp_path, head=head, more="[confirm]\nbest = 1\nsteps = 3\nseeds = [7]\n"))
+    assert study.screen.fold_seeds == (43, 50) and study.screen.fold_seed == 43
+    assert study.screen.splits() == [(43, 0), (43, 2), (50, 0), (50, 2)]
+    assert study.screen.places()[:5] == [(43, 0, 0), (43, 2, 0), (43, 0, 1), (43, 2, 1), (50, 0, 0)]
+    assert study.confirm is not None and study.confirm.fold_seeds == (51,)
+    more = "[confirm]\nbest = 1\nsteps = 3\nseeds = [7]\nfold_seeds = [60, 61]\n"
+    confirm = read_study(written(tmp_path, head=head, more=more)).confirm
+    assert confirm is not None and confirm.fold_seeds == (60, 61)
+
+
 def test_the_copy_of_a_study_needs_no_other_file(tmp_path):
     (tmp_path / "base.toml").write_text(
         'perturb = "light"\n[network]\nwidth = 8\nactivation = "elu"\n[train]\noptimizer_options = {beta_2 = 0.99}\n',
@@ -104,6 +116,10 @@ def test_a_study_without_a_configuration_file_is_copied_with_its_comments(tmp_pa
         ({"head": HEAD + "folds = 1\n"}, ["folds", ">= 2"]),
         ({"head": HEAD + "seeds = [0, 0]\n"}, ["seeds = [0, 0]", "each once"]),
         ({"head": HEAD + "seeds = []\n"}, ["seeds is empty"]),
+        ({"head": HEAD + "fold_seeds = []\n"}, ["fold_seeds is empty"]),
+        ({"head": HEAD + "fold_seeds = [43, 43]\n"}, ["fold_seeds = [43, 43]", "each once"]),
+        ({"head": HEAD + "fold_seeds = [-1]\n"}, ["fold_seeds", ">= 0"]),
+        ({"head": HEAD + "fold_seed = 43\nfold_seeds = [44]\n"}, ["fold_seed and fold_seeds", "one of them"]),
         ({"head": HEAD + "hold_out = [5]\n"}, ["hold_out has 5", "0..4"]),
         ({"length": ""}, ["length"]),
         ({"length": "[length]\n"}, ["[length] has none of them", "steps, epochs, minutes"]),
@@ -141,6 +157,13 @@ def test_a_study_without_a_configuration_file_is_copied_with_its_comments(tmp_pa
         (
             {"more": "[confirm]\nbest = 1\nsteps = 2\nseeds = [1]\nfold_seed = 43\n"},
             ["confirm.fold_seed = 43", "made on"],
+        ),
+        (
+            {
+                "head": HEAD + "fold_seeds = [43, 44]\n",
+                "more": "[confirm]\nbest = 1\nsteps = 2\nseeds = [1]\nfold_seeds = [45, 44]\n",
+            },
+            ["confirm.fold_seed = 44", "made on"],
         ),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from helpers import SRC, blobs, call, files_in, scenes, shared_run, tiny, tiny_c
 from PIL import Image
 
 import roadseg
+from roadseg.commands import main
 from roadseg.errors import BackendError, RunError
 from roadseg.learning import callbacks
 from roadseg.learning.runs import read_info
@@ -310,6 +311,24 @@ def test_an_interruption_while_the_next_batch_is_being_made_is_one(
     words = ["train", shared[0], "--out", tmp_path / "run", "--full", "--epochs", 1, *tiny("network.depth=1")]
     stopped = call(capsys, *words)
     assert stopped.code == 130 and "no epoch was finished" in stopped.err
+
+
+@pytest.mark.parametrize("in_study", [False, True])
+def test_only_who_called_it_is_told_to_resume(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, in_study: bool
+) -> None:
+    from roadseg.studies import child
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("kept what 1 finished epoch learnt in 'run'")
+
+    monkeypatch.setattr(roadseg.api, "train", interrupted)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv("ROADSEG_IN_STUDY", "")
+    words = ["train", str(tmp_path), "--out", str(tmp_path / "run")]
+    code = child._roadseg(words) if in_study else main(words)  # as a study's own process does
+    said = capsys.readouterr().err
+    assert code == 130 and "kept what 1 finished epoch learnt" in said and ("--resume" in said) is not in_study
 
 
 def test_an_interruption_before_the_first_epoch_is_said_and_can_be_resumed(

@@ -7,7 +7,7 @@ import pytest
 
 from roadseg.imagery.dataset import Sample
 from roadseg.learning.losses import BoundaryCrossentropy, Crossentropy, SoftDice, Sum
-from roadseg.learning.validation import picture_of, validate
+from roadseg.learning.validation import overlay_names, picture_of, validate
 from roadseg.reports.overlays import COLOURS
 
 
@@ -44,7 +44,7 @@ def test_what_is_predicted_at_unlabelled_pixels_changes_nothing(classes: int) ->
     assert one.loss == pytest.approx(two.loss, rel=1e-6) and np.isfinite(one.loss)
     np.testing.assert_array_equal(one.scores.pixels, two.scores.pixels)
     np.testing.assert_array_equal(one.scores.patches, two.scores.patches)
-    assert one.labelled == one.scores.pixels.sum() == (~unknown).sum()
+    assert one.scored.labelled == one.scores.pixels.sum() == (~unknown).sum()
     np.testing.assert_array_equal(picture_of(one), picture_of(two))
 
 
@@ -56,7 +56,7 @@ def test_the_loss_gets_the_pixel_weights_of_training() -> None:
     weights = boundary.weigh(truth)
     assert weights.max() > 2
     costs = [
-        validate(answering(p), [sample_of(truth)], 2, 0.5, 0.25, loss)[0].loss
+        next(validate(answering(p), [sample_of(truth)], 2, 0.5, 0.25, loss)).loss
         for loss in (plain, boundary, Sum([plain, boundary], [1, 0.5]))
     ]
     pixel = -np.log(np.where(truth == 1, 0.3, 0.7))
@@ -65,10 +65,42 @@ def test_the_loss_gets_the_pixel_weights_of_training() -> None:
     assert costs[2] == pytest.approx(costs[0] + 0.5 * costs[1], rel=1e-5)
 
 
+def test_weights_that_are_known_are_not_computed_again() -> None:
+    truth = np.zeros((12, 20), np.uint8)
+    truth[:, 2:8] = truth[:, 10:16] = 1
+    p, loss, asked = np.full((*truth.shape, 1), 0.3), BoundaryCrossentropy(8.0, 2.0), []
+    weigh = loss.weigh
+    loss.weigh = lambda mask: asked.append(mask) or weigh(mask)  # type: ignore[method-assign]
+    (computed,) = validate(answering(p), [sample_of(truth)], 2, 0.5, 0.25, loss)
+    known = {"one": weigh(truth).astype(np.float16)}
+    (kept,) = validate(answering(p), [sample_of(truth)], 2, 0.5, 0.25, loss, known)
+    assert len(asked) == 1 and kept.loss == pytest.approx(computed.loss, rel=1e-3)
+
+
+def test_images_are_predicted_one_after_the_other() -> None:
+    seen: list[int] = []
+
+    def probabilities(image: np.ndarray) -> np.ndarray:
+        seen.append(1)
+        return np.full((*image.shape[:2], 1), 0.3, np.float32)
+
+    samples = [sample_of(np.zeros((8, 8), np.uint8))] * 3
+    results = validate(SimpleNamespace(probabilities=probabilities), samples, 2, 0.5, 0.25)
+    next(results)
+    assert len(seen) == 1 and len(list(results)) == 2
+
+
+def test_no_picture_takes_the_place_of_another() -> None:
+    assert overlay_names(["b", "a"]) == {"a": "a_overlay", "b": "b_overlay"}
+    names = overlay_names(["a", "a_overlay", "a_overlay_2", "a_overlay_overlay"])
+    assert names["a"] == "a_overlay_3" and names["a_overlay"] == "a_overlay_overlay_2"
+    assert len({*names, *names.values()}) == 8
+
+
 def test_an_image_without_a_label_costs_nothing() -> None:
     nothing = np.full((16, 16), 255, np.uint8)
     (result,) = validate(answering(np.full((16, 16, 1), 0.9)), [sample_of(nothing)], 2, 0.5, 0.25, Crossentropy())
-    assert result.loss == 0 and result.labelled == 0 and result.scores.pixels.sum() == 0
+    assert result.loss == 0 and result.scored.labelled == 0 and result.scores.pixels.sum() == 0
 
 
 @pytest.mark.parametrize("classes", [2, 3])

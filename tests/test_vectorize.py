@@ -74,6 +74,38 @@ def test_a_folder_of_predictions_gives_its_probabilities(tmp_path, pixels):
     assert [path.name for path in vectorize(tmp_path).sources] == ["a_prob.tif", "b.tif"]
 
 
+def test_the_network_has_the_nodes_and_edges_of_the_lines(tmp_path, capsys, pixels):
+    import networkx as nx
+
+    from roadseg.imagery.vector_files import read_features
+
+    mask, out, net = geotiff(tmp_path / "mask.tif", pixels), tmp_path / "a.gpkg", tmp_path / "net.gpkg"
+    told = call(capsys, "vectorize", mask, "--out", out, "--network", net, "--json")
+    assert told.code == 0, told.err
+    about, roads = json.loads(told.out), read_layer(out)
+    nodes, edges = (read_features(net, layer=name) for name in ("nodes", "edges"))
+    assert about["network"] == str(net) and nodes.crs == edges.crs == "EPSG:32611"
+    assert sum(one["length"] for one in edges.properties) == pytest.approx(about["length"])
+    assert sum(one["length_m"] for one in edges.properties) == pytest.approx(about["length"])
+    assert [one["degree"] for one in nodes.properties].count(1) == about["dead_ends"]
+    assert {"u", "v", "width_m", "length_m"} <= set(edges.properties[0]) and len(edges.geometries) >= len(roads.roads)
+
+    told = call(capsys, "vectorize", mask, "--network", tmp_path / "net.graphml")
+    assert told.code == 0 and told.out.rstrip().endswith("net.graphml")
+    graph = nx.read_graphml(tmp_path / "net.graphml", node_type=int, force_multigraph=True)
+    assert type(graph) is nx.MultiGraph and graph.graph["crs"] == "EPSG:32611"
+    assert len(graph) == len(nodes.geometries)
+    assert sum(length for *_, length in graph.edges(data="length")) == pytest.approx(about["length"])
+
+
+def test_the_network_of_a_plain_image_is_in_pixels(tmp_path, capsys, pixels):
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    told = call(capsys, "vectorize", tmp_path / "mask.png", "--network", tmp_path / "net.gpkg")
+    assert told.code == 0 and "pixel coordinates" in told.out and "pixel coordinates" in told.err
+    layer = read_layer(tmp_path / "net.gpkg", layer="edges")
+    assert layer.crs is None and all("length_px" in road.properties for road in layer.roads)
+
+
 def test_polygons(tmp_path, capsys, pixels):
     import shapely
 
@@ -118,6 +150,11 @@ def test_bad_input_is_one_message_and_code_2(tmp_path, capsys, pixels):
         ([mask, "--out", out, "--threshold", "1.5"], "threshold"),
         ([mask, other, "--out", out, "--like", mask], "one raster"),
         ([mask, "--out", out, "--as", "polygons", "--min-length", "5"], "are for lines"),
+        ([mask, "--out", out, "--as", "polygons", "--network", tmp_path / "n.gpkg"], "are for lines"),
+        ([mask, "--out", out, "--network", tmp_path / "n.geojson"], ".gpkg or .graphml"),
+        ([mask, "--out", out, "--network", out], "give two files"),
+        ([mask, "--out", out, "--network", mask / "n.gpkg"], "is a file, not a folder"),
+        ([mask], "--out FILE.gpkg, --network FILE.graphml, or both"),
     ):
         told = call(capsys, "vectorize", *words)
         assert told.code == 2 and says in told.err and "Traceback" not in told.err, words

@@ -40,9 +40,12 @@ __all__ = [
     "read_layer",
     "score_graph",
     "to_graph",
+    "to_osmnx",
     "train",
     "unsubmit",
     "vectorize",
+    "write_graphml",
+    "write_network",
     "write_submission",
 ]
 
@@ -73,9 +76,12 @@ _HOMES = {
     "read_layer": "roads.layers",
     "score_graph": "roads.network_scores",
     "to_graph": "roads.graph",
+    "to_osmnx": "roads.network_files",
     "train": "api",
     "unsubmit": "roads.submission",
     "vectorize": "roads.vectorize",
+    "write_graphml": "roads.network_files",
+    "write_network": "roads.network_files",
     "write_submission": "roads.submission",
 }
 
@@ -101,6 +107,7 @@ if TYPE_CHECKING:
     from .roads.change import compare_networks
     from .roads.graph import to_graph
     from .roads.layers import read_layer
+    from .roads.network_files import to_osmnx, write_graphml, write_network
     from .roads.network_scores import score_graph
     from .roads.submission import unsubmit, write_submission
     from .roads.vectorize import vectorize

@@ -217,13 +217,11 @@ def _run(trainer: Any, init: Path | None, resume: bool) -> Run:
             complete = trainer.fit(resume)
         except KeyboardInterrupt:
             kept = "the finished epochs are kept" if folder.checkpoint.is_file() else "no epoch was finished"
-            raise KeyboardInterrupt(f"{kept}; go on with --resume, or remove '{folder.path}'") from None
+            raise KeyboardInterrupt(f"{kept} in '{folder.path}'") from None
         metrics = trainer.finish(complete)
     write_report(folder.path)
     if not complete:
-        raise KeyboardInterrupt(
-            f"kept what {_count(metrics['epochs'], 'finished epoch')} learnt in '{folder.path}'; go on with --resume"
-        )
+        raise KeyboardInterrupt(f"kept what {_count(metrics['epochs'], 'finished epoch')} learnt in '{folder.path}'")
     return Run(folder.path, metrics)
 
 

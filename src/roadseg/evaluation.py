@@ -99,7 +99,7 @@ def evaluate(
         networks: dict[str, NetworkScores] = {}
         with opened.reader() as reader:
             for index in chosen:
-                (result,) = validate(predictor, [reader.read(index)], len(info.classes), limit, info.patch_threshold)
+                result = next(validate(predictor, [reader.read(index)], len(info.classes), limit, info.patch_threshold))
                 parts[result.sample.stem] = result.scores
                 if graph:
                     networks[result.sample.stem] = _network_scores(result, road, limit, opened.ground_resolution_m)

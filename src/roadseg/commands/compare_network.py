@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE", type=Path, required=True, help="the parts with their status: .gpkg, .geojson or .fgb")
     add("--buffer", metavar="M", type=float, default=5.0, help="metres within which a road is the same (5)")
     add("--min-length", metavar="M", type=float, default=20.0, help="metres: shorter parts join what they adjoin (20)")
-    add("--aoi", metavar="FILE", type=Path, help="polygons: compare only what lies inside")
+    add("--aoi", metavar="FILE", type=Path, help="polygons, or a raster: compare only what lies inside")
     add("--old-layer", metavar="NAME", help="the layer of OLD, where it has several (roads, edges or lines)")
     add("--new-layer", metavar="NAME", help="the layer of NEW")
     add("--json", action="store_true", help="the summary as JSON")

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("proposed", metavar="PROPOSED", type=Path, help="lines to score, in any CRS")
     add("--buffer", metavar="M", type=float, default=3.0, help="metres within which a line is found again (3)")
     add("--snap", metavar="M", type=float, default=4.0, help="metres within which APLS finds a control point (4)")
-    add("--aoi", metavar="FILE", type=Path, help="polygons: score only what lies inside")
+    add("--aoi", metavar="FILE", type=Path, help="polygons, or a raster: score only what lies inside")
     add("--truth-layer", metavar="NAME", help="the layer of TRUTH, where it has several (roads, edges or lines)")
     add("--proposed-layer", metavar="NAME", help="the layer of PROPOSED")
     add("--json", action="store_true", help="as JSON")

@@ -1,6 +1,7 @@
 """`roadseg train`: a dataset folder to a run folder, and on request to a submission."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -63,7 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Train; then test and write the submission where asked for."""
+    """Train; then test and write the submission where asked for. An interruption says how to go on."""
+    from ..studies.asked import IN_STUDY
+
+    try:
+        return _run(args)
+    except KeyboardInterrupt as stop:
+        if not str(stop) or os.environ.get(IN_STUDY):  # a study goes on by its own command
+            raise
+        raise KeyboardInterrupt(f"{stop}; go on with --resume") from None
+
+
+def _run(args: argparse.Namespace) -> int | None:
     from .. import api
     from ..config import load_config
     from ..errors import ConfigError

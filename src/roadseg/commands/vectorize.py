@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
-HELP = "turn masks or probability rasters into centre lines (or polygons) in a vector file"
+HELP = "turn masks or probability rasters into centre lines (or polygons), and these into a network"
 EXAMPLE = "roadseg vectorize predictions/town_prob.tif --out town.gpkg"
 
 
@@ -18,8 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         type=Path,
-        required=True,
         help="FILE.gpkg, FILE.fgb (both in the raster's CRS) or FILE.geojson (EPSG:4326)",
+    )
+    add(
+        "--network",
+        metavar="FILE",
+        type=Path,
+        help="the lines as a network: FILE.gpkg (layers nodes and edges) or FILE.graphml (networkx, Gephi)",
     )
     add("--as", dest="form", choices=("lines", "polygons"), default="lines", help="centre lines (default) or outlines")
     add("--threshold", metavar="P", type=float, default=0.5, help="road where the probability is above P (0.5)")
@@ -39,9 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Trace, write and print."""
+    from ..errors import ConfigError
     from ..roads.centrelines import TraceOptions
     from ..roads.vectorize import vectorize
 
+    if args.out is None and args.network is None:
+        raise ConfigError("nothing says where to write: give --out FILE.gpkg, --network FILE.graphml, or both")
     options = TraceOptions(
         threshold=args.threshold,
         low=args.low,
@@ -50,7 +58,13 @@ def run(args: argparse.Namespace) -> int | None:
         bridge=args.bridge,
     )
     made = vectorize(
-        args.masks, args.out, form=args.form, options=options, uncertainty=args.uncertainty, like=args.like
+        args.masks,
+        args.out,
+        network=args.network,
+        form=args.form,
+        options=options,
+        uncertainty=args.uncertainty,
+        like=args.like,
     )
     about = made.about()
     if args.json:
@@ -58,10 +72,11 @@ def run(args: argparse.Namespace) -> int | None:
         return 0
     where = about["crs"] if about["crs"] is None or len(about["crs"]) < 40 else "the raster's CRS"
     where = where or "pixel coordinates (x to the right, y down)"
+    files = " and ".join(str(path) for path in (made.path, made.network) if path is not None)
     if args.form == "lines":
         long = f"{about['length'] / 1000:.2f} km" if about["unit"] == "m" else f"{about['length']:.0f} px"
-        print(f"{about['roads']} roads, {long}, {about['dead_ends']} dead ends, {where} -> {args.out}", flush=True)
+        print(f"{about['roads']} roads, {long}, {about['dead_ends']} dead ends, {where} -> {files}", flush=True)
     else:
         unit = "m²" if about["unit"] == "m2" else "px²"
-        print(f"{about['polygons']} polygons, {about['area']:.0f} {unit}, {where} -> {args.out}", flush=True)
+        print(f"{about['polygons']} polygons, {about['area']:.0f} {unit}, {where} -> {files}", flush=True)
     return 0

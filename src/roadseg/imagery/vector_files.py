@@ -1,7 +1,7 @@
-"""Vector files through pyogrio: any geometries with their attributes, read and written; nothing here knows of roads.
+"""Vector files read through pyogrio: any geometries with their attributes; nothing here knows of roads.
 
-A file in pixel coordinates has no CRS that a map could use. GeoPackage and FlatGeobuf then get a local one that says
-so by its name, GeoJSON a description; read here, these files are in pixel coordinates again.
+A file in pixel coordinates has no CRS that a map could use. GeoPackage and FlatGeobuf then have a local one that says
+so by its name, GeoJSON a description, as `vector_writing` wrote them; read here, they are in pixel coordinates again.
 """
 
 import json
@@ -10,52 +10,57 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, OutputError, RoadsegWarning
-from ..files import write_aside
-from .crs import transform_points
+from ..errors import DataError, RoadsegWarning
+from .regions import Box, Region
 
-__all__ = ["SUFFIXES", "WRITABLE", "Features", "read_features", "vector_suffix", "write_features"]
+__all__ = ["AREAS", "DRIVERS", "LINES", "PIXELS", "SUFFIXES", "WRITABLE", "Features", "read_features"]
 
 WRITABLE = (".gpkg", ".geojson", ".fgb")
 SUFFIXES = (*WRITABLE, ".json", ".shp")
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".fgb": "FlatGeobuf", ".shp": "ESRI Shapefile"}
 STARTS = {"GPKG": b"SQLite format 3\0", "FlatGeobuf": b"fgb", "ESRI Shapefile": b"\0\0\x27\x0a"}
+LINES = ("LineString", "MultiLineString")  # shapely's names of what roads are drawn as
+AREAS = ("Polygon", "MultiPolygon")
 PIXELS = "pixel coordinates: x to the right, y down"
-PIXEL_CRS = f'LOCAL_CS["{PIXELS}",UNIT["pixel",1]]'
-RESERVED = ("fid", "geom", "geometry", "ogc_fid")  # columns that the formats keep for themselves
 
 
 @dataclass(frozen=True)
 class Features:
-    """Geometries of one layer, their attributes in the same order, and the CRS (None: pixel coordinates)."""
+    """Geometries of one layer with their attributes.
+
+    Attributes:
+        geometries: shapely's.
+        properties: in the same order.
+        crs: None: pixel coordinates.
+        bounds: of what was read: the extent of the whole layer, None of an empty one.
+        elsewhere: of what was read: how many features of the layer were left where they are, far from the regions.
+    """
 
     geometries: Sequence[Any]
     properties: Sequence[Mapping[str, Any]]
     crs: str | None
+    bounds: Box | None = None
+    elsewhere: int = 0
 
 
-def vector_suffix(path: Path) -> str:
-    """The suffix of a vector file to be written, checked before any work.
-
-    Raises:
-        ConfigError: no format that can be written.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in WRITABLE:
-        raise ConfigError(f"cannot write '{path}': vector files are {', '.join(WRITABLE)}")
-    return suffix
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
+class _Summary(NamedTuple):
+    features: int
+    bounds: Box | None
+    crs: str | None
 
 
 def read_features(
-    path: Path, *, layer: str | None = None, pixels: bool = False, kinds: tuple[str, ...] = ()
+    path: Path,
+    *,
+    layer: str | None = None,
+    pixels: bool = False,
+    kinds: tuple[str, ...] = (),
+    regions: Sequence[Region] = (),
 ) -> Features:
     """One layer of a vector file, in two dimensions. Features without a geometry are left out with a warning.
 
@@ -63,6 +68,7 @@ def read_features(
         layer: None: the only layer with geometries (of `kinds`), or the one called "roads", "edges" or "lines".
         pixels: a file without a CRS is in pixel coordinates, instead of an error.
         kinds: shapely's names of the geometries wanted; others are left out with a warning; () is all.
+        regions: features that touch none of these are left out as the file is read; () is all.
 
     Raises:
         DataError: missing, empty, not such a file; no such layer; nothing of `kinds` in it; no CRS.
@@ -74,7 +80,9 @@ def read_features(
     driver = _driver(path)
     try:
         chosen = _layer(path, layer, kinds)
-        meta, _, blobs, columns = _read(path, chosen, driver)
+        whole = _summary(path, chosen, kinds) if regions else None
+        mask = None if whole is None else _mask(regions, whole.crs)
+        meta, _, blobs, columns = _read(path, chosen, driver, mask)
         about = _metadata(path, chosen) if driver == "GeoJSON" else {}
     except (errors.DataSourceError, errors.DataLayerError, errors.FeatureError, errors.GeometryError) as error:
         text = " ".join(str(error).split())
@@ -88,15 +96,49 @@ def read_features(
     rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)] or [{} for _ in geometries]
     keep = _wanted(path, chosen, geometries, kinds)
     kept = [geometries[i] for i in keep]
-    crs = _crs(path, meta["crs"], driver, about, kept, pixels)
-    return Features(kept, [rows[i] for i in keep], crs)
+    if whole is None:
+        whole = _Summary(len(geometries), _box(shapely.total_bounds(kept)) if kept else None, meta["crs"])
+    crs = _crs(path, meta["crs"], driver, about, whole.bounds, pixels)
+    return Features(kept, [rows[i] for i in keep], crs, whole.bounds, whole.features - len(geometries))
 
 
-def _read(path: Path, layer: str, driver: str) -> Any:
+def _summary(path: Path, layer: str, kinds: tuple[str, ...]) -> _Summary:
+    """What the layer says of itself, where only a part of it is to be read.
+
+    Raises:
+        DataError: it holds nothing of `kinds`, which the part would not show.
+    """
+    import pyogrio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        said = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
+    kind = str(said["geometry_type"]).removeprefix("2.5D ").split()[0]
+    if kinds and kind in ("Point", "MultiPoint", *LINES, *AREAS) and kind.removeprefix("Multi") not in kinds:
+        raise DataError(_nothing_of(kinds, path, layer, [kind]))
+    bounds = said["total_bounds"]
+    known = bounds is not None and bool(np.isfinite(bounds).all()) and said["features"] > 0
+    return _Summary(int(said["features"]), _box(bounds) if known else None, said["crs"])
+
+
+def _box(bounds: Sequence[float]) -> Box:
+    left, bottom, right, top = (float(value) for value in bounds)
+    return left, bottom, right, top
+
+
+def _mask(regions: Sequence[Region], crs: str | None) -> Any:
+    """The regions in the layer's coordinates as one shapely geometry; None: read everything."""
+    import shapely
+
+    shapes = [region.shape("EPSG:4326" if crs == "OGC:CRS84" else crs) for region in regions]
+    return None if None in shapes else shapely.union_all(shapes)
+
+
+def _read(path: Path, layer: str, driver: str, mask: Any) -> Any:
     """What `pyogrio.raw.read` gives. Shapefiles that name the wrong encoding are common, and read as Latin-1."""
     from pyogrio import raw
 
-    options: dict[str, Any] = {"layer": layer, "force_2d": True, "datetime_as_string": True}
+    options: dict[str, Any] = {"layer": layer, "force_2d": True, "datetime_as_string": True, "mask": mask}
     try:
         return raw.read(path, **options)
     except UnicodeError:
@@ -187,26 +229,32 @@ def _wanted(path: Path, layer: str, geometries: Any, kinds: tuple[str, ...]) -> 
     )
     if not others:
         return keep
-    wanted = "lines" if "LineString" in kinds else "polygons"
     if not keep:
-        raise DataError(
-            f"layer '{layer}' of '{path}' has no {wanted} but {', '.join(others)}: give a layer of {wanted}"
-        )
+        raise DataError(_nothing_of(kinds, path, layer, others))
     n = len(geometries) - len(keep) - len(empty)
-    text = f"{n} features of '{path}' are not {wanted} but {', '.join(others)}: left out"
+    text = f"{n} features of '{path}' are not {_name(kinds)} but {', '.join(others)}: left out"
     warnings.warn(text, RoadsegWarning, stacklevel=4)
     return keep
 
 
+def _nothing_of(kinds: tuple[str, ...], path: Path, layer: str, others: Sequence[str]) -> str:
+    wanted = _name(kinds)
+    return f"layer '{layer}' of '{path}' has no {wanted} but {', '.join(others)}: give a layer of {wanted}"
+
+
+def _name(kinds: tuple[str, ...]) -> str:
+    return "lines" if "LineString" in kinds else "polygons"
+
+
 def _crs(
-    path: Path, said: str | None, driver: str, about: Mapping[str, Any], geometries: Any, pixels: bool
+    path: Path, said: str | None, driver: str, about: Mapping[str, Any], bounds: Box | None, pixels: bool
 ) -> str | None:
     if (said or "").startswith(("LOCAL_CS", "ENGCRS")) and PIXELS in (said or ""):
         return None
     if PIXELS in about.values():
         return None
     if driver == "GeoJSON" and said in (None, "EPSG:4326", "OGC:CRS84"):
-        if not geometries or _are_degrees(geometries):
+        if bounds is None or _are_degrees(bounds):
             return "EPSG:4326"
         if pixels:
             return None
@@ -223,147 +271,6 @@ def _crs(
     return "EPSG:4326" if said == "OGC:CRS84" else said
 
 
-def _are_degrees(geometries: Any) -> bool:
-    import shapely
-
-    west, south, east, north = shapely.total_bounds(np.asarray(geometries, dtype=object))
-    return bool(west >= -360 and east <= 360 and south >= -90 and north <= 90)
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def write_features(path: Path, layers: Mapping[str, Features], *, kind: str | Mapping[str, str]) -> None:
-    """Write layers by name, aside and renamed: `.gpkg`; `.fgb` and `.geojson` (in EPSG:4326) have one layer.
-
-    Args:
-        kind: the geometries' type as shapely names it, of all layers or by layer.
-
-    Raises:
-        ConfigError: another suffix, or several layers in a file of one.
-        OutputError: the file cannot be written.
-    """
-    from pyogrio import errors, raw
-
-    path = Path(path)
-    suffix = vector_suffix(path)
-    if len(layers) != 1 and suffix != ".gpkg":
-        raise ConfigError(f"cannot write {len(layers)} layers to '{path}': give a .gpkg")
-    if any(features.crs is None for features in layers.values()):
-        warnings.warn(f"'{path}' is in pixel coordinates (x to the right, y down)", RoadsegWarning, stacklevel=3)
-    with write_aside(path) as aside, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="'crs' was not provided")  # a GeoJSON of pixels
-        aside.unlink()  # an empty file is not a GeoPackage to add to
-        for name, features in layers.items():
-            features, options = _fitted(features, suffix)
-            fields, columns, masks = _columns(features.properties)
-            try:
-                raw.write(
-                    aside,
-                    _wkb(features.geometries),
-                    field_data=columns,
-                    fields=np.array(fields, dtype=object),
-                    field_mask=masks,
-                    layer=name,
-                    driver=DRIVERS[suffix],
-                    geometry_type=kind if isinstance(kind, str) else kind[name],
-                    crs=features.crs,
-                    **options,
-                )
-            except (errors.DataSourceError, errors.DataLayerError, errors.FieldError, errors.FeatureError) as error:
-                raise OutputError(f"cannot write '{path}': {error}") from error
-            except errors.GeometryError as error:
-                raise OutputError(f"cannot write '{path}': {error}") from error
-            except UnicodeError as error:
-                raise OutputError(f"cannot write '{path}': an attribute holds what is no text ({error})") from error
-            _check_written(aside, path, name if suffix == ".gpkg" else None, len(features.geometries))
-
-
-def _check_written(aside: Path, path: Path, layer: str | None, expected: int) -> None:
-    """Read back what was written: GDAL keeps silent where the disk filled up as it closed the file.
-
-    Raises:
-        OutputError: not all of it is there.
-    """
-    from pyogrio import errors, raw
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _, _, geometries, _ = raw.read(aside, layer=layer, columns=[])
-        found = sum(geometry is not None for geometry in geometries)
-    except (errors.DataSourceError, errors.DataLayerError, errors.FeatureError, OSError):
-        found = -1
-    if found != expected:
-        raise OutputError(f"cannot write '{path}': not all of its {expected} features reached the disk: is it full?")
-
-
-def _fitted(features: Features, suffix: str) -> tuple[Features, dict[str, Any]]:
-    """The features in a CRS that the format has, and the options of the format."""
-    if suffix == ".geojson":
-        if features.crs is None:
-            return features, {"layer_options": {"DESCRIPTION": PIXELS, "COORDINATE_PRECISION": "3"}}
-        moved = features if features.crs == "EPSG:4326" else _degrees(features)
-        # 8 decimals are a millimetre; RFC 7946 forbids naming a CRS.
-        return moved, {"layer_options": {"RFC7946": "YES", "COORDINATE_PRECISION": "8"}}
-    return (features if features.crs else Features(features.geometries, features.properties, PIXEL_CRS)), {}
-
-
-def _degrees(features: Features) -> Features:
-    import shapely
-
-    source = str(features.crs)
-    moved = shapely.transform(
-        np.array(list(features.geometries), dtype=object),
-        lambda points: transform_points(points, source, "EPSG:4326") if len(points) else points,
-    )
-    return Features(list(moved), features.properties, "EPSG:4326")
-
-
-def _wkb(geometries: Sequence[Any]) -> NDArray[Any]:
-    import shapely
-
-    shapes = np.empty(len(geometries), dtype=object)
-    shapes[:] = list(geometries)
-    return np.asarray(shapely.to_wkb(shapes), dtype=object)
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[NDArray[Any]], list[NDArray[np.bool_]]]:
-    """Names, values and null masks of the columns that any row has; names that differ by case only get a number."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    fields: list[str] = []
-    columns, masks = [], []
-    for name in names:
-        values = [_plain(row.get(name)) for row in rows]
-        nulls = np.array([v is None for v in values], bool)
-        columns.append(_typed(values))
-        masks.append(nulls)
-        field, n = (f"source_{name}" if name.lower() in RESERVED else name), 2
-        while field.lower() in (f.lower() for f in fields):
-            field, n = f"{name}_{n}", n + 1
-        fields.append(field)
-    return fields, columns, masks
-
-
-def _plain(value: Any) -> Any:
-    """One of None, bool, int, float, str."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple | dict):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
-
-
-def _typed(values: list[Any]) -> NDArray[Any]:
-    kinds = {type(v) for v in values if v is not None}
-    if kinds == {bool}:
-        return np.array([bool(v) for v in values], bool)
-    if kinds == {int} and all(v is None or -(2**63) <= v < 2**63 for v in values):
-        return np.array([v or 0 for v in values], np.int64)
-    if kinds and kinds <= {int, float}:
-        return np.array([np.nan if v is None else v for v in values], np.float64)
-    return np.array([None if v is None else str(v) for v in values], dtype=object)
+def _are_degrees(bounds: Box) -> bool:
+    west, south, east, north = bounds
+    return west >= -360 and east <= 360 and south >= -90 and north <= 90

@@ -19,7 +19,7 @@ from ..imagery.resample import resample, resample_mask
 from ..imagery.store import PixelStore
 from .augment import Labelled, Perturbation
 
-__all__ = ["TrainingBatches", "prefetch", "rescale", "sampling_factors"]
+__all__ = ["TrainingBatches", "prefetch", "rescale", "sampling_factors", "weighed"]
 
 FINE = 8  # times as many crops in a round where images are shown more or less often than their area asks for
 
@@ -69,8 +69,15 @@ def _rescaled(
     return pairs
 
 
-def _weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore | None) -> list[NDArray[np.float16]]:
-    """The pixel weights of each mask; half precision keeps three digits of them in half the memory."""
+def weighed(masks: Sequence[NDArray[np.uint8]], weigh: Weigh, store: PixelStore | None) -> list[NDArray[np.float16]]:
+    """The pixel weights of each mask (H, W); half precision keeps three digits of them in half the memory.
+
+    Args:
+        store: where they are kept; memory when None.
+
+    Raises:
+        OutputError: the store's folder cannot be written, or the disk is full.
+    """
     rows = ((np.asarray(weigh(mask), np.float16),) for mask in masks)
     kept: Any = rows if store is None else store.keep(rows, 2 * sum(mask.size for mask in masks))
     return [weights for (weights,) in kept]
@@ -123,7 +130,7 @@ class TrainingBatches:
         weigh: Weigh | None = None,
     ) -> None:
         self.pairs = _rescaled(samples, config.data.scale, store)
-        self.weights = None if weigh is None else _weighed([mask for _, mask in self.pairs], weigh, store)
+        self.weights = None if weigh is None else weighed([mask for _, mask in self.pairs], weigh, store)
         self.batch = config.train.batch
         self.seed = config.train.seed
         self.perturbation = Perturbation(config.perturb, config.train.crop, discrete=classes > 2, last=classes - 1)

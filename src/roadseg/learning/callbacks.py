@@ -4,7 +4,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -15,10 +15,11 @@ from ..scores import Scores
 from .checkpoint import capture, save_checkpoint
 from .optimizers import averaged_weights
 from .runs import RunFolder
-from .validation import Validated, picture_of
+from .validation import Scored, Validated, picture_of
 
 __all__ = ["Checkpoint", "Display", "History", "Pause", "StepTimer", "TensorBoard", "Validation"]
 
+PICTURES = 4  # validation images that TensorBoard shows
 SCORES = ("pixel_f1", "pixel_iou", "pixel_accuracy", "pixel_precision", "pixel_recall", "patch_accuracy", "patch_f1")
 
 
@@ -44,21 +45,34 @@ class Validation(keras.callbacks.Callback):
 
     Args:
         shadow: the network that is evaluated; takes the averaged weights of the one that trains.
-        run: scores the shadow and returns one result an image.
+        run: scores the shadow: one result an image, one after the other.
+        shown: so many results are kept with their pixels, for pictures.
+
+    Attributes:
+        results: of the last epoch, without pixels.
+        pictures: the first of them with pixels.
     """
 
-    def __init__(self, shadow: keras.Model, run: Callable[[], list[Validated]], classes: int) -> None:
+    def __init__(
+        self, shadow: keras.Model, run: Callable[[], Iterable[Validated]], classes: int, shown: int = PICTURES
+    ) -> None:
         super().__init__()
         self.shadow = shadow
         self.run = run
         self.classes = classes
-        self.results: list[Validated] = []
+        self.shown = shown
+        self.results: list[Scored] = []
+        self.pictures: list[Validated] = []
         self.seconds: list[float] = []  # of each scoring
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.shadow.set_weights(averaged_weights(self.model))
         start = time.perf_counter()
-        self.results = self.run()
+        self.results, self.pictures = [], []
+        for result in self.run():
+            self.results.append(result.scored)
+            if len(self.pictures) < self.shown:
+                self.pictures.append(result)
         self.seconds.append(time.perf_counter() - start)
         if logs is None or not self.results:
             return
@@ -195,14 +209,11 @@ class Pause(keras.callbacks.Callback):
 class TensorBoard(keras.callbacks.Callback):
     """Scalars of every epoch and pictures of a few validation images, without TensorFlow (tensorboardX)."""
 
-    def __init__(
-        self, folder: RunFolder, history: History, validation: Validation | None, epochs: int, pictures: int = 4
-    ) -> None:
+    def __init__(self, folder: RunFolder, history: History, validation: Validation | None, epochs: int) -> None:
         super().__init__()
         self.folder = folder
         self.history_rows = history
         self.validation = validation
-        self.pictures = pictures
         self.every = max(1, epochs // 8)  # pictures are large: about eight times a run
         self.epochs = epochs
         self._writer: Any = None
@@ -220,7 +231,7 @@ class TensorBoard(keras.callbacks.Callback):
             group = "validation" if key.startswith("val_") else "training"
             self._writer.add_scalar(f"{group}/{key.removeprefix('val_')}", value, epoch + 1)
         if self.validation is not None and ((epoch + 1) % self.every == 0 or epoch + 1 == self.epochs):
-            for result in self.validation.results[: self.pictures]:
+            for result in self.validation.pictures:
                 name = f"validation/{result.sample.stem}"
                 self._writer.add_image(name, picture_of(result), epoch + 1, dataformats="HWC")
         self._writer.flush()

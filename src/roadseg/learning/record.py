@@ -10,7 +10,7 @@ from ..backend import backend_name
 from ..imagery.dataset import Sample
 from ..machine import describe_machine, peak_memory_mb, versions
 from ..scores import Scores, score_image
-from .validation import Validated
+from .validation import Scored
 
 __all__ = ["baseline_accuracy", "run_record", "scores_record"]
 
@@ -23,7 +23,7 @@ def baseline_accuracy(samples: Sequence[Sample], classes: int, patch_threshold: 
     return float(Scores.pool(parts).to_dict()["all_background_patch_accuracy"])
 
 
-def scores_record(results: Sequence[Validated], classes: Sequence[str], threshold: float) -> dict[str, Any]:
+def scores_record(results: Sequence[Scored], classes: Sequence[str], threshold: float) -> dict[str, Any]:
     """The pooled scores of the validation images; how many there were and what was done with them."""
     total = Scores.pool((r.scores for r in results), len(classes))
     record: dict[str, Any] = {
@@ -42,7 +42,7 @@ def scores_record(results: Sequence[Validated], classes: Sequence[str], threshol
 
 
 def run_record(
-    results: Sequence[Validated],
+    results: Sequence[Scored],
     classes: Sequence[str],
     threshold: float,
     run: Mapping[str, Any],
@@ -59,7 +59,7 @@ def run_record(
     return {
         **scores_record(results, classes, threshold),
         **run,
-        "images": {r.sample.stem: _image_record(r) for r in results},
+        "images": {r.stem: _image_record(r) for r in results},
         "times": dict(times),
         "machine": {
             **describe_machine(),
@@ -71,7 +71,7 @@ def run_record(
     }
 
 
-def _image_record(result: Validated) -> dict[str, Any]:
+def _image_record(result: Scored) -> dict[str, Any]:
     """Scores of one image, and the counts they come from: confusion matrices (truth, found), which add up."""
     counts = {"pixel_counts": result.scores.pixels.tolist(), "patch_counts": result.scores.patches.tolist()}
     return _rounded(result.scores.to_dict() | {"loss": result.loss}) | counts

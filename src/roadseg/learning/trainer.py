@@ -17,7 +17,7 @@ from ..imagery.dataset import Dataset
 from ..imagery.splits import Split
 from ..imagery.store import PixelStore, memory_bytes
 from ..machine import cores
-from .batches import TrainingBatches, prefetch
+from .batches import TrainingBatches, prefetch, weighed
 from .devices import one_device
 from .plan import Plan, check_batch, check_crop, class_shares, pixel_statistics, settle
 from .runs import ModelInfo, RunFolder, save_model
@@ -117,9 +117,12 @@ class Trainer:
         finally:
             keras.config.set_dtype_policy(before)
         self.loss = build_loss(config.loss, shares)
-        self.batches = TrainingBatches(
-            self.train_samples, config, self.classes, self.store, weigh=pixel_weights(config.loss)
-        )
+        weigh = pixel_weights(config.loss)
+        self.batches = TrainingBatches(self.train_samples, config, self.classes, self.store, weigh=weigh)
+        # Once, and not after every epoch anew.
+        masks = [sample.mask for sample in self.val_samples]
+        kept = [] if weigh is None else weighed(masks, weigh, self.store)
+        self.val_weights = {sample.stem: each for sample, each in zip(self.val_samples, kept, strict=False)}
         if self.store.mapped:
             print(
                 f"{self.store.mapped / 2**30:.2g} GB of decoded images in a file in '{self.store.folder}'", flush=True
@@ -179,7 +182,7 @@ class Trainer:
         costs = measure(
             self.model,
             lambda plan, callbacks: self._fit(plan, 0, callbacks),
-            lambda samples: self._evaluator()(samples),
+            lambda samples: list(self._evaluator()(samples)),
             self.val_samples,
         )
         self.times["probe_step_s"] = round(costs.step, 4)
@@ -202,7 +205,7 @@ class Trainer:
         precision = precision or self.config.train.precision
         if precision not in self.evaluators:
             copy = plain_copy(self.model, precision)
-            self.evaluators[precision] = Evaluator(copy, self.info(), self.config.predict, self.loss)
+            self.evaluators[precision] = Evaluator(copy, self.info(), self.config.predict, self.loss, self.val_weights)
         return self.evaluators[precision]
 
     def info(self) -> ModelInfo:
@@ -320,16 +323,19 @@ class Trainer:
         """Write model.keras (averaged weights, float32, plain Keras), validation pictures and metrics.json."""
         from .optimizers import averaged_weights
         from .record import run_record
-        from .validation import write_pictures
+        from .validation import Scored, overlay_names, write_pictures
 
         # After `fit` Keras itself leaves the averages in the model; after an interruption they are in the optimiser.
         final = self._evaluator("float32")
         final.model.set_weights(averaged_weights(self.model))
         save_model(final.model, self.folder.model, self.info())
-        results = final(self.val_samples)
-        if results:
+        results: list[Scored] = []
+        overlays = overlay_names([sample.stem for sample in self.val_samples])
+        if overlays:
             self.folder.clear_validation()
-            write_pictures(self.folder.validation, results, self.dataset.classes)
+        for result in final(self.val_samples):
+            write_pictures(self.folder.validation, result, overlays[result.sample.stem])
+            results.append(result.scored)
         trained = sum(float(row["train_seconds"]) for row in self.history_rows)
         self.times |= {"training_s": round(trained, 3), "total_s": round(time.perf_counter() - self.started, 3)}
         config = self.config

@@ -1,6 +1,6 @@
 """Scoring a predictor on labelled images, just as `predict` would see them: native scale, reflected borders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,21 @@ from ..imagery.dataset import Sample
 from ..imagery.described import IGNORED
 from ..scores import Scores, score_image
 
-__all__ = ["Validated", "labels_of", "picture_of", "validate", "write_pictures"]
+__all__ = ["Scored", "Validated", "labels_of", "overlay_names", "picture_of", "validate", "write_pictures"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is kept of an image's result, without a pixel: name, scores, loss.
+
+    Attributes:
+        labelled: number of pixels that have a label: what the image counts in a mean of losses.
+    """
+
+    stem: str
+    scores: Scores
+    loss: float
+    labelled: int
 
 
 @dataclass(frozen=True)
@@ -26,9 +40,10 @@ class Validated:
     loss: float
 
     @property
-    def labelled(self) -> int:
-        """Number of pixels that have a label: what this image counts in a mean of losses."""
-        return int(np.count_nonzero(self.sample.mask != IGNORED))
+    def scored(self) -> Scored:
+        """The same without pixels."""
+        labelled = int(np.count_nonzero(self.sample.mask != IGNORED))
+        return Scored(self.sample.stem, self.scores, self.loss, labelled)
 
 
 def labels_of(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
@@ -39,23 +54,31 @@ def labels_of(probabilities: NDArray[np.float32], threshold: float) -> NDArray[n
 
 
 def validate(
-    predictor: Any, samples: Sequence[Sample], classes: int, threshold: float, patch_threshold: float, loss: Any = None
-) -> list[Validated]:
-    """Predict and score each sample; unlabelled pixels are left out of scores and loss.
+    predictor: Any,
+    samples: Iterable[Sample],
+    classes: int,
+    threshold: float,
+    patch_threshold: float,
+    loss: Any = None,
+    weights: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+) -> Iterator[Validated]:
+    """Predict and score each sample, one after the other; unlabelled pixels are left out of scores and loss.
 
     Args:
         loss: a Keras loss on `(1, H, W, 1)` truth; None: none (NaN). One with a method `weigh` (see `losses.Sum`) gets
             its pixel weights here as in training.
+        weights: those of each image (H, W) by its stem, where they are known already.
     """
     weigh = getattr(loss, "weigh", None)
-    results = []
     for sample in samples:
         p = predictor.probabilities(sample.image)
         scores = score_image(sample.mask, labels_of(p, threshold), classes, patch_threshold, sample.valid)
-        weights = () if weigh is None else (weigh(sample.mask)[None],)
-        cost = float(loss(sample.mask[None, ..., None], p[None], *weights)) if loss is not None else float("nan")
-        results.append(Validated(sample, p, scores, cost))
-    return results
+        cost = float("nan")
+        if loss is not None:
+            known = None if weights is None else weights.get(sample.stem)
+            found = () if weigh is None else (weigh(sample.mask) if known is None else known.astype(np.float32),)
+            cost = float(loss(sample.mask[None, ..., None], p[None], *(each[None] for each in found)))
+        yield Validated(sample, p, scores, cost)
 
 
 def picture_of(result: Validated) -> NDArray[np.uint8]:
@@ -72,14 +95,25 @@ def picture_of(result: Validated) -> NDArray[np.uint8]:
     return overlay(result.sample.image, (p.argmax(-1) == truth).astype(np.float32), judged)
 
 
-def write_pictures(folder: Path, results: Sequence[Validated], classes: tuple[str, ...]) -> None:
-    """NAME.png (8-bit probability of the road, or the best class's) and NAME_overlay.png for each result."""
+def overlay_names(stems: Iterable[str]) -> dict[str, str]:
+    """`NAME_overlay` of each image, or `NAME_overlay_2`, ... where another image is called so."""
+    taken, found = set(stems), {}
+    for stem in sorted(taken):
+        name, number = f"{stem}_overlay", 2
+        while name in taken:
+            name, number = f"{stem}_overlay_{number}", number + 1
+        taken.add(name)
+        found[stem] = name
+    return found
+
+
+def write_pictures(folder: Path, result: Validated, overlay: str) -> None:
+    """NAME.png (8-bit probability of the road, or the best class's) of a result, and `overlay`.png beside it."""
     from PIL import Image
 
     from ..reports.overlays import probability_image
 
-    for result in results:
-        best = result.probabilities.max(-1)  # with two classes there is one: the road's
-        for suffix, picture in (("", probability_image(best)), ("_overlay", picture_of(result))):
-            with write_aside(folder / f"{result.sample.stem}{suffix}.png") as aside:
-                Image.fromarray(picture).save(aside)
+    best = result.probabilities.max(-1)  # with two classes there is one: the road's
+    for name, picture in ((result.sample.stem, probability_image(best)), (overlay, picture_of(result))):
+        with write_aside(folder / f"{name}.png") as aside:
+            Image.fromarray(picture).save(aside)

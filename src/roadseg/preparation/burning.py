@@ -22,9 +22,13 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..imagery.ground import ground_steps
 from ..imagery.raster import raster_options
+from ..imagery.regions import TURN, Region
+from ..roads.layers import WGS84
 
 __all__ = ["Burnt", "Grid", "grid_of"]
 
+BESIDE = 1e-9  # degrees from the 180th meridian, on either side: 0.1 mm
+APART = 1e6  # m: a map that shows its two sides so far from each other is cut there
 SEGMENTS = 16  # of a quarter of a round end: the polygon is within 0.13 % of the circle
 
 Points = NDArray[np.float64]
@@ -57,14 +61,42 @@ class Grid:
         x, y = points[:, 0], points[:, 1]
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
-    def bounds(self, crs: str) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top of the image in another CRS."""
-        from rasterio.warp import transform_bounds
-
+    @property
+    def region(self) -> Region:
+        """The rectangle that the image lies in."""
         corners = np.array([[0, 0], [self.width, 0], [0, self.height], [self.width, self.height]], np.float64)
-        low, high = self.to_ground(corners).min(axis=0), self.to_ground(corners).max(axis=0)
-        left, bottom, right, top = transform_bounds(self.crs, crs, *low, *high)
-        return float(left), float(bottom), float(right), float(top)
+        (left, bottom), (right, top) = (limit(self.to_ground(corners), axis=0).tolist() for limit in (np.min, np.max))
+        return Region(((left, bottom, right, top),), self.crs.to_wkt())
+
+    def beside(self, points: Points) -> Points:
+        """(N, 2) x and y in `crs`, moved by whole turns of the earth to where the image is.
+
+        Longitudes of -179.9 and 180.1 are one place; an image on the 180th meridian has lines by either name. So it is
+        with the x of maps that are cut there.
+        """
+        if self._turn is None or not len(points):
+            return points
+        middle = self.to_ground(np.array([[self.width / 2, self.height / 2]]))[0, 0]
+        moved = points.copy()
+        moved[:, 0] += self._turn * np.round((middle - points[:, 0]) / self._turn)
+        return moved
+
+    @cached_property
+    def _turn(self) -> float | None:
+        """How far apart in x, in `crs`, the 180th meridian and itself are; None where a map is not cut there."""
+        from rasterio.warp import transform
+
+        if self.crs.is_geographic:
+            return TURN
+        middle = self.to_ground(np.array([[self.width / 2, self.height / 2]]))[0]
+        try:
+            _, (latitude,) = transform(self.crs, WGS84, [middle[0]], [middle[1]])
+            x, y = transform(WGS84, self.crs, [-180 + BESIDE, 180 - BESIDE], [latitude, latitude])
+        except Exception:  # GDAL's, of several kinds: a CRS with no way to the earth
+            return None
+        turn = abs(x[1] - x[0])
+        level = abs(y[1] - y[0]) < 1e-6 * turn
+        return turn if level and turn * float(self.crs.linear_units_factor[1]) > APART else None
 
     @cached_property
     def metres(self) -> Points:

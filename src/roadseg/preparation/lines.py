@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, RoadsegWarning
 from ..imagery.layouts import Pair
+from ..imagery.regions import TURN, Box, Region
 from ..imagery.resample import resample, resample_mask
-from ..roads.layers import RoadLayer, read_layer, transform_points
+from ..imagery.vector_files import Features
+from ..roads.layers import RoadLayer, is_geographic, read_roads, transform_points
 from .burning import Burnt, Grid, grid_of
 from .cutting import Tile
 from .labels import Look, Masks
 from .sheet import CELL, Shown
 from .tags import tags_of
-from .widths import Drawn, Widths
+from .widths import WIDEST, Drawn, Widths
 
 __all__ = ["LineLabels", "check_crs"]
 
@@ -45,11 +47,21 @@ class _Count:
 
 @dataclass(frozen=True)
 class _File:
-    """A vector file: its roads with what becomes of each, and their extents."""
+    """The roads of a vector file near its images.
+
+    Attributes:
+        layer: the roads.
+        drawn: what becomes of each.
+        boxes: (n, 4) left, bottom, right, top of each; in degrees right may be beyond 180.
+        bounds: of all that the file holds, None of nothing.
+        elsewhere: features far from all images, which were not read.
+    """
 
     layer: RoadLayer
     drawn: tuple[Drawn, ...]
-    boxes: NDArray[np.float64]  # (n, 4) left, bottom, right, top
+    boxes: NDArray[np.float64]
+    bounds: Box | None
+    elsewhere: int
 
 
 class LineLabels:
@@ -69,6 +81,7 @@ class LineLabels:
         self.crs = crs
         self.layer = layer
         self._files: dict[Path, _File] = {}
+        self._images: dict[Path, list[Path]] = {}
         self._burnt: tuple[Path, Burnt] | None = None
         self._counts: dict[str, _Count] = {}
         self._left_out: dict[str, set[tuple[Path, int]]] = {}
@@ -83,6 +96,11 @@ class LineLabels:
         systems = sorted({_short(str(file.layer.crs)) for file in self._files.values()})
         named = f" ({', '.join(systems[:3])}{', ...' if len(systems) > 3 else ''})" if systems else ""
         return f"labels are lines{named}, {self.widths.words()}"
+
+    def around(self, pairs: Sequence[Pair]) -> None:
+        """Say which images each file is for: only lines near these are read."""
+        for pair in pairs:
+            self._images.setdefault(pair.mask, []).append(pair.image)
 
     def check(self, path: Path) -> None:
         """Read a file that is for all images, so that what is wrong with it is said once.
@@ -173,7 +191,7 @@ class LineLabels:
                 }
             )
         total = len({road for count in self._counts.values() for road in count.roads})
-        given = sum(len(file.drawn) for file in self._files.values())
+        given = sum(len(file.drawn) + file.elsewhere for file in self._files.values())
         left_out = {why: len(roads) for why, roads in sorted(self._left_out.items())}
         found = {
             "files": len(self._files),
@@ -192,24 +210,30 @@ class LineLabels:
 
     def _file(self, path: Path) -> _File:
         if path not in self._files:
-            layer = self._read(path)
+            layer, found = self._read(path)
             classed = any("highway" in tags_of(road.properties) for road in layer.roads)
             drawn = tuple(self.widths.of(road.properties, classed=classed) for road in layer.roads)
             self._check_attributes(path, layer, drawn)
-            boxes = np.array([[*road.line.min(axis=0), *road.line.max(axis=0)] for road in layer.roads], np.float64)
-            self._files[path] = _File(layer, drawn, boxes.reshape(-1, 4))
+            degrees = is_geographic(str(layer.crs))
+            boxes = np.array([_extent(road.line, degrees) for road in layer.roads], np.float64)
+            self._files[path] = _File(layer, drawn, boxes.reshape(-1, 4), found.bounds, found.elsewhere)
         return self._files[path]
 
-    def _read(self, path: Path) -> RoadLayer:
+    def _read(self, path: Path) -> tuple[RoadLayer, Features]:
+        """The lines near the images of a file, and what it says of the rest."""
+        regions = self._regions(path)
         if self.crs is not None:
-            return RoadLayer(read_layer(path, layer=self.layer, pixels=True).roads, self.crs)
+            # Whatever the file says of its CRS: what is near is asked for in the true one.
+            own = [Region(region.boxes_in(self.crs)) for region in regions]
+            layer, found = read_roads(path, layer=self.layer, pixels=True, regions=own)
+            return RoadLayer(layer.roads, self.crs), found
         try:
-            layer = read_layer(path, layer=self.layer)
+            layer, found = read_roads(path, layer=self.layer, regions=regions)
         except DataError as error:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    read_layer(path, layer=self.layer, pixels=True)
+                    read_roads(path, layer=self.layer, pixels=True, regions=regions)
             except DataError:
                 raise error from None
             raise DataError(f"{error}; or say it here: --lines-crs EPSG:...") from error
@@ -218,7 +242,20 @@ class LineLabels:
                 f"the lines of '{path}' are in pixel coordinates, which say nothing of a place: trace the GeoTIFF "
                 "itself, or give lines with a CRS"
             )
-        return layer
+        return layer, found
+
+    def _regions(self, path: Path) -> list[Region]:
+        """Where the images of a file lie, one region for each CRS; none where an image is not to be placed."""
+        boxes: dict[str, list[Box]] = {}
+        for image in self._images.get(path, []):
+            try:
+                region = _region(grid_of(image))
+                if self.crs is not None:
+                    region.boxes_in(self.crs)
+            except DataError:
+                continue  # `look` says of each what is wrong
+            boxes.setdefault(str(region.crs), []).extend(region.boxes)
+        return [Region(tuple(found), crs) for crs, found in boxes.items()]
 
     def _check_attributes(self, path: Path, layer: RoadLayer, drawn: Sequence[Drawn]) -> None:
         """Refuse a column that is not there, and lines of which nothing says how wide they are."""
@@ -237,10 +274,10 @@ class LineLabels:
 
     def _nowhere(self) -> str:
         path, file = next(iter(self._files.items()))
-        if not len(file.boxes):
+        if file.bounds is None:
             return f"'{path}' has no line: give the layer that holds the roads"
-        low, high = file.boxes[:, :2].min(axis=0), file.boxes[:, 2:].max(axis=0)
-        extent = f"{low[0]:.6g}..{high[0]:.6g}, {low[1]:.6g}..{high[1]:.6g}"
+        left, bottom, right, top = file.bounds
+        extent = f"{left:.6g}..{right:.6g}, {bottom:.6g}..{top:.6g}"
         return (
             f"no line lies in any of the {len(self._empty)} images: those of '{path}' span {extent} in "
             f"{_short(str(file.layer.crs))}, the images lie elsewhere ({self._elsewhere}): give other lines, or their "
@@ -271,35 +308,44 @@ class LineLabels:
 
     def _near(self, file: _File, grid: Grid, crs: str, pair: Pair) -> list[int]:
         """Lines whose extent meets the image's, in the lines' CRS: far ones may have no place in the image's."""
-        from ..roads.layers import is_geographic
-
         try:
-            left, bottom, right, top = grid.bounds(crs)
-        except Exception as error:  # GDAL's, of several kinds
+            seen, boxes = grid.region.boxes_in(crs), _region(grid).boxes_in(crs)
+        except DataError as error:
             raise DataError(
                 f"image '{pair.image}' ({_short(_name(grid.crs))}) has no place in the CRS of '{pair.mask}' "
-                f"({_short(crs)}): {error}"
+                f"({_short(crs)}; {error}): one of the two is wrong"
             ) from error
-        if not all(map(math.isfinite, (left, bottom, right, top))):
-            raise DataError(
-                f"image '{pair.image}' ({_short(_name(grid.crs))}) has no place in the CRS of '{pair.mask}' "
-                f"({_short(crs)}): one of the two is wrong"
-            )
+        left, bottom, right, top = seen[len(seen) // 2]  # of one for each turn of the earth the middle one
         self._elsewhere = f"'{pair.image.name}': {left:.6g}..{right:.6g}, {bottom:.6g}..{top:.6g}"
-        widest = max((one.width or 0.0 for one in file.drawn), default=0.0)
-        reach = widest / (50_000 if is_geographic(crs) else 1)  # half a width, generously, in degrees or metres or feet
-        margin = MARGIN * max(right - left, top - bottom) + reach
-        boxes = file.boxes
-        meets = (boxes[:, 0] <= right + margin) & (boxes[:, 2] >= left - margin)
-        meets &= (boxes[:, 1] <= top + margin) & (boxes[:, 3] >= bottom - margin)
+        meets = np.zeros(len(file.boxes), bool)
+        for left, bottom, right, top in boxes:
+            here = (file.boxes[:, 0] <= right) & (file.boxes[:, 2] >= left)
+            meets |= here & (file.boxes[:, 1] <= top) & (file.boxes[:, 3] >= bottom)
         return [int(k) for k in np.flatnonzero(meets)]
+
+
+def _region(grid: Grid) -> Region:
+    """Where lines are looked for: the image and what is beside it, of roads whose middle is outside."""
+    ((left, bottom, right, top),) = grid.region.boxes
+    a, b, _, d, e, _ = tuple(grid.transform)[:6]
+    unit = grid.resolution / math.sqrt(abs(a * e - b * d))  # metres
+    return grid.region.wider(MARGIN * max(right - left, top - bottom) + WIDEST / unit)
+
+
+def _extent(line: NDArray[np.float64], degrees: bool) -> list[float]:
+    """Left, bottom, right, top; of one that crosses the 180th meridian in one stroke on this side and beyond 180."""
+    x, y = line.T
+    if degrees and x.max() - x.min() > TURN / 2:
+        x = np.unwrap(x, period=TURN)
+    return [float(value) for value in (x.min(), y.min(), x.max(), y.max())]
 
 
 def _moved(lines: Sequence[NDArray[np.float64]], crs: str, grid: Grid) -> list[NDArray[np.float64]]:
     if not lines:
         return []
     ends = np.cumsum([len(line) for line in lines])[:-1]
-    return list(np.split(transform_points(np.concatenate(lines), crs, grid.crs.to_wkt()), ends))
+    placed = grid.beside(transform_points(np.concatenate(lines), crs, grid.crs.to_wkt()))
+    return list(np.split(placed, ends))
 
 
 def _is_packed(layer: RoadLayer, name: str) -> bool:
@@ -320,8 +366,6 @@ def check_crs(text: str) -> None:
     Raises:
         ConfigError: `--lines-crs` cannot be understood.
     """
-    from ..roads.layers import is_geographic
-
     try:
         is_geographic(text)
     except DataError as error:

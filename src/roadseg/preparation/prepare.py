@@ -153,8 +153,10 @@ def prepare(
     check_out(out, (images, labels), overwrite)
 
     pairing = pair_up(images, labels, pair)
-    if isinstance(kind, LineLabels) and labels.is_file():
-        kind.check(labels)
+    if isinstance(kind, LineLabels):
+        kind.around(pairing.pairs)
+        if labels.is_file():
+            kind.check(labels)
     problems = list(pairing.problems)
     seen: list[Look] = []
     good: list[Pair] = []

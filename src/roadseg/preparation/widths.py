@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import ConfigError
 from .tags import is_true, number, tags_of, values_of, width_in_metres
 
-__all__ = ["CLASSES", "LANE", "Drawn", "Widths", "read_widths"]
+__all__ = ["CLASSES", "LANE", "WIDEST", "Drawn", "Widths", "read_widths"]
 
 LANE = 3.5  # m, a usual lane of a main road, and what SpaceNet's own masks count
 

@@ -24,7 +24,8 @@ __all__ = ["ablation_parts"]
 STAGES = {"screen": "Screening", "confirm": "Confirmation"}
 METHOD = (
     "Each factor is trained on the same folds with the same seeds as the baseline, differences are averaged over the "
-    "seeds, and the interval is the corrected resampled t over folds (Nadeau and Bengio 2003), beside a bootstrap over "
+    "seeds, and the interval is the corrected resampled t over folds (Nadeau and Bengio 2003; of several splits of the "
+    "images, Bouckaert and Frank 2004), beside a bootstrap over "
     "the held-out images. A factor helps or hurts where p stays below 0.05 after Holm's correction for the number of "
     "factors; “cannot tell” is a result: the effect, if any, is smaller than these runs can see."
 )
@@ -79,10 +80,10 @@ def _answer(stage: Mapping[str, Any]) -> str:
 def _stage(stage: Mapping[str, Any], metric: str, screening: bool) -> str:
     name = str(stage.get("name") or "")
     folds, held = stage.get("folds"), stage.get("held_out_folds")
-    seeds = stage.get("seeds")
+    seeds, splits = stage.get("seeds"), _splits(stage)
     said = [
         f"folds {', '.join(map(str, held))} of {folds}" if isinstance(held, list) else "",
-        f"fold seed {stage['fold_seed']}" if stage.get("fold_seed") is not None else "",
+        f"fold seed{'s' if len(splits) > 1 else ''} {', '.join(map(str, splits))}" if splits else "",
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if isinstance(seeds, list) else "",
         str(stage.get("length") or ""),
         str(stage.get("chosen_by") or ""),
@@ -98,7 +99,7 @@ def _stage(stage: Mapping[str, Any], metric: str, screening: bool) -> str:
         _baseline(table_of(stage.get("baseline")), metric),
         forest_plot(f"Difference of {_name(metric)} to the baseline", [_difference(factor) for factor in ranked]),
         f"<h3>The primary score: {escape(_name(metric))}</h3>" + _verdicts(ranked, metric),
-        _folds(ranked, held),
+        _folds(ranked, held, splits),
         _others(ranked, table_of(stage.get("baseline")), metric),
         _failures(ranked, table_of(stage.get("baseline"))),
     ]
@@ -192,15 +193,27 @@ def _verdicts(factors: Sequence[Mapping[str, Any]], metric: str) -> str:
     return row_table(heads, rows)
 
 
-def _folds(factors: Sequence[Mapping[str, Any]], held: Any) -> str:
+def _splits(stage: Mapping[str, Any]) -> list[Any]:
+    """The seeds of its splits; a study of before there could be several has one."""
+    several = stage.get("fold_seeds")
+    return several if isinstance(several, list) else [s for s in [stage.get("fold_seed")] if s is not None]
+
+
+def _folds(factors: Sequence[Mapping[str, Any]], held: Any, splits: Sequence[Any]) -> str:
     """Which fold says what: fold by fold, the factors' differences."""
     rows = []
-    names = [str(fold) for fold in held] if isinstance(held, list) else []
+    numbers = held if isinstance(held, list) else []
+    several = len(splits) > 1
+    names = [
+        f"{fold} of {split}" if several else str(fold) for split in (splits if several else [""]) for fold in numbers
+    ]
     for factor in factors:
         values = factor.get("per_fold")
         if not isinstance(values, list) or not values:
             continue
         folds = [str(fold) for fold in factor["folds"]] if isinstance(factor.get("folds"), list) else names
+        if several and isinstance(factor.get("fold_seeds"), list):
+            folds = [f"{fold} of {split}" for fold, split in zip(folds, factor["fold_seeds"], strict=False)]
         by_fold = dict(zip(folds, values, strict=False))
         rows.append([escape(str(factor.get("name"))), *(score_text(by_fold.get(name), signed=True) for name in names)])
     if not rows or not names:

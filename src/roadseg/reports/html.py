@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+from ..learning.validation import overlay_names
 from .curves import Axis, line_chart, swatch
 from .overlays import COLOURS, MEANINGS
 from .page import (
@@ -158,10 +159,13 @@ def _pictures(folder: Path, images: Any) -> str:
     else:
         found = sorted(path.name.removesuffix("_overlay.png") for path in folder.glob("*_overlay.png"))
         groups, order = [("Some", found[: 2 * SHOWN])], ""
+    overlays = overlay_names(table)
     parts = []
     for title, stems in groups:
         if stems:
-            cells = "".join(_figure(folder, stem, scores.get(stem, {})) for stem in stems)
+            cells = "".join(
+                _figure(folder, stem, overlays.get(stem, f"{stem}_overlay"), scores.get(stem, {})) for stem in stems
+            )
             parts.append(f'<h3>{title}</h3><div class="pictures">{cells}</div>')
     if not parts:
         return ""
@@ -169,12 +173,12 @@ def _pictures(folder: Path, images: Any) -> str:
     return f'<section><h2>Validation images</h2><p class="note">{legend}{order}</p>{"".join(parts)}</section>'
 
 
-def _figure(folder: Path, stem: str, scores: Mapping[str, Any]) -> str:
+def _figure(folder: Path, stem: str, overlay: str, scores: Mapping[str, Any]) -> str:
     names = {"pixel_f1": "F1", "pixel_iou": "IoU", "patch_accuracy": "patches"}
     told = [
         f"{name} {number(scores.get(key)):.3f}" for key, name in names.items() if math.isfinite(number(scores.get(key)))
     ]
-    source = folder / f"{stem}_overlay.png" if Path(stem).name == stem else None
+    source = folder / f"{overlay}.png" if Path(stem).name == stem else None
     caption = f"<b>{escape(stem)}</b> {escape(' · '.join(told))}"
     return figure(source, f"prediction for {stem} over the image", caption)
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, ImageError
 
-__all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "level_of", "open_raster", "survey"]
+__all__ = ["BAND", "Grid", "Raster", "Survey", "counts", "grid_of", "level_of", "open_raster", "survey"]
 
 BAND = 2048  # rows that are looked at together: 20 MB of a raster 10,000 pixels wide
 CHUNK = 4_000_000  # pixels that are counted together: NumPy counts in 8 bytes per pixel
+SQUARE = 1e-6  # a pixel's sides are that equal, and that perpendicular, where it counts as square
 SLACK = 1e-3  # real numbers may be so far below 0 or above 1: sums of float32 are
 
 
@@ -62,6 +63,14 @@ class Grid:
         moved = transform_points(cross, self.crs, system)
         steps: NDArray[np.float64] = moved[1:] - moved[0]
         return steps
+
+    def shape(self, height: int, width: int) -> NDArray[np.float64]:
+        """(2, 2): `metres` in units of `pixel_m`, the shape of a pixel on the ground; the unit matrix of a square.
+
+        Pixels in degrees are squares at the equator only: at 60 degrees north twice as high as wide.
+        """
+        shape = self.metres(height, width) / self.pixel_m(height, width)
+        return np.eye(2) if np.abs(shape @ shape.T - np.eye(2)).max() < SQUARE else shape
 
     def pixel_m(self, height: int, width: int) -> float:
         """Side of a square with a pixel's area, metres (1 in pixel coordinates)."""
@@ -230,6 +239,23 @@ def _without_palette(
             "expected a mask (0 and 1, or 0 and 255); make one of the class of roads, or save probabilities as grey"
         )
     return values
+
+
+def grid_of(path: Path) -> tuple[Grid, int, int]:
+    """Where the pixels of an image lie, its height and width; of one that does not say so, pixel coordinates.
+
+    Raises:
+        ImageError: missing or unreadable.
+    """
+    from ..imagery.raster import TIFF_STARTS, read_header
+
+    header = read_header(path)
+    with path.open("rb") as file:
+        tiff = file.read(4) in TIFF_STARTS
+    if not tiff:
+        return Grid(), header.height, header.width
+    with _open_tiff(path) as source:
+        return _grid(source), header.height, header.width
 
 
 def _grid_of(like: Path, height: int, width: int) -> Grid:

@@ -5,7 +5,8 @@ A bridge crosses no road: ends on both sides of one are led onto it.
 What is between two ends is read from the raster along the straight line; the gap is what is not road on it (a
 skeleton ends half a width before its road does). A gap that is short against the road's width needs no more than
 direction; a longer one needs some probability on the way where the raster has probabilities, and a narrower direction
-where it is a mask, which knows nothing between 0 and 1.
+where it is a mask, which knows nothing between 0 and 1. Lengths and directions are those on the ground, whatever the
+shape of the pixels.
 """
 
 import itertools
@@ -26,6 +27,7 @@ SHORT = 1.5  # road widths: a gap that a tree or a shadow makes
 LONG = 4.0  # the longest that probabilities may vouch for, unless another is asked for
 WIDE = math.cos(math.radians(45))  # directions may be off by as much, for a short or a probable way
 NARROW = math.cos(math.radians(25))  # and by as much for a long way over nothing
+LOW_SLACK = 1e-6  # a value of just `low` is road, as 8-bit values have it
 BLOCK = 512  # px: the raster is read in squares of this side
 
 
@@ -34,7 +36,7 @@ class Bridging:
     """The rules.
 
     Attributes:
-        distance: px, the longest gap.
+        distance: the longest gap on the ground, in sides of a square with a pixel's area.
         width: px, the typical road's width.
         low: value, 0 to 1, from which on a pixel is road.
         probable: mean value in the gap, 0 to 1, from which on it counts as probable; None: the raster is a mask.
@@ -70,8 +72,23 @@ def bridge(network: Network, raster: Raster, rules: Bridging) -> int:
 
 
 def _heading(network: Network, node: int, rules: Bridging) -> NDArray[np.float64]:
+    """(2,) unit vector on the ground, out of the road at its end."""
     edge = network.leaving(network.around[node][0], node)
-    return direction(edge, max(2 * rules.width, 8.0))
+    way = direction(edge, max(2 * rules.width, 8.0)) @ network.ground
+    size = math.hypot(*way)
+    return way / size if size else way
+
+
+def _reach(network: Network, rules: Bridging) -> float:
+    """How far apart the ends of two skeletons may be: each ends half a width before its road does."""
+    return rules.distance + 2 * rules.width * float(np.linalg.norm(network.ground, 2))
+
+
+def _gap(network: Network, points: NDArray[np.float64], values: NDArray[np.float32], rules: Bridging) -> float:
+    """How long the part of a straight way is, on the ground, that is no road."""
+    way = points[-1] - points[0]
+    stretch = math.hypot(*(way @ network.ground)) / math.hypot(*way)
+    return float((values < rules.low - LOW_SLACK).sum()) * stretch
 
 
 def _between_ends(network: Network, raster: Raster, rules: Bridging, free: dict[int, NDArray[np.float64]]) -> int:
@@ -80,8 +97,8 @@ def _between_ends(network: Network, raster: Raster, rules: Bridging, free: dict[
     if len(free) < 2:
         return 0
     nodes = list(free)
-    places = np.array([network.places[node] for node in nodes])
-    pairs = sorted(cKDTree(places).query_pairs(rules.distance + 2 * rules.width))
+    places = np.array([network.places[node] for node in nodes]) @ network.ground
+    pairs = sorted(cKDTree(places).query_pairs(_reach(network, rules)))
     asked = []
     for i, j in pairs:
         a, b = nodes[i], nodes[j]
@@ -89,7 +106,7 @@ def _between_ends(network: Network, raster: Raster, rules: Bridging, free: dict[
         length = math.hypot(*way)
         if length == 0:
             continue
-        if network.around[a] == network.around[b] and network.edges[network.around[a][0]].length < 3 * length:
+        if network.around[a] == network.around[b] and network.length(network.edges[network.around[a][0]]) < 3 * length:
             continue  # the two ends of one short road
         aligned = min(float(free[a] @ way), float(-free[b] @ way)) / length
         if aligned >= WIDE:
@@ -97,7 +114,7 @@ def _between_ends(network: Network, raster: Raster, rules: Bridging, free: dict[
     ways = []
     lines = [_straight(network.places[a], network.places[b]) for a, b, _, _ in asked]
     for (a, b, aligned, length), points, values in zip(asked, lines, read_along(raster, lines), strict=True):
-        if _agrees(aligned, values, rules):
+        if _agrees(aligned, _gap(network, points, values, rules), values, rules):
             ways.append(_Way(length * (1 + 2 * (1 - aligned)), a, b, 0, 0, points, values))
     if not ways:
         return 0
@@ -142,16 +159,17 @@ def _onto_roads(network: Network, raster: Raster, rules: Bridging, free: dict[in
     points = np.concatenate([network.edges[number].points for number in numbers])
     owner = np.repeat(np.asarray(numbers), sizes)
     index = np.concatenate([np.arange(size) for size in sizes])
-    tree = cKDTree(points)
+    flat = points @ network.ground
+    tree = cKDTree(flat)
     asked: list[tuple[int, int, float, float]] = []
     for node, heading in free.items():
-        place = network.places[node]
+        place = network.places[node] @ network.ground
         own = network.around[node][0]
-        near = np.array(sorted(tree.query_ball_point(place, rules.distance + 2 * rules.width)), np.int64)
+        near = np.array(sorted(tree.query_ball_point(place, _reach(network, rules))), np.int64)
         near = near[owner[near] != own]
         if not len(near):
             continue
-        ways = points[near] - place
+        ways = flat[near] - place
         lengths = np.hypot(*ways.T)
         ahead = (ways @ heading) / np.maximum(lengths, 1e-9)
         fits = (ahead >= WIDE) & (lengths > 0)
@@ -162,7 +180,7 @@ def _onto_roads(network: Network, raster: Raster, rules: Bridging, free: dict[in
     lines = [_straight(network.places[node], points[k]) for node, k, _, _ in asked]
     met: dict[int, list[_Way]] = {}
     for (node, k, aligned, length), line, values in zip(asked, lines, read_along(raster, lines), strict=True):
-        if _agrees(aligned, values, rules):
+        if _agrees(aligned, _gap(network, line, values, rules), values, rules):
             edge = int(owner[k])
             met.setdefault(edge, []).append(_Way(length, node, 0, edge, int(index[k]), line, values))
     built = 0
@@ -193,15 +211,14 @@ def _meet(network: Network, number: int, ways: Sequence[_Way]) -> int:
     return len(ways)
 
 
-def _agrees(aligned: float, values: NDArray[np.float32], rules: Bridging) -> bool:
-    """Whether a way of `values`, a pixel apart, may be bridged."""
-    between = values[values < rules.low - 1e-6]
-    if len(between) > rules.distance:
+def _agrees(aligned: float, gap: float, values: NDArray[np.float32], rules: Bridging) -> bool:
+    """Whether a way of `values`, a pixel apart, may be bridged; `gap` of it is no road."""
+    if gap > rules.distance:
         return False
-    if len(between) <= SHORT * rules.width:
+    if gap <= SHORT * rules.width:
         return True
     if rules.probable is not None:
-        return float(between.mean()) >= rules.probable
+        return float(values[values < rules.low - LOW_SLACK].mean()) >= rules.probable
     return aligned >= NARROW
 
 

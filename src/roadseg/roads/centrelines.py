@@ -183,6 +183,7 @@ def has_roads(raster: Raster, seen: Survey, options: TraceOptions, *, lines: boo
 
 def _clean(network: Network, raster: Raster, seen: Survey, options: TraceOptions) -> None:
     pixel = raster.grid.pixel_m(raster.height, raster.width)
+    network.ground = raster.grid.shape(raster.height, raster.width)
     prune(network, options.prune)
     usual = SHORT if seen.is_mask else LONG
     gap = usual * seen.width if options.bridge is None else options.bridge / pixel

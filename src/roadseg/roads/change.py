@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, OutputError
-from ..imagery.vector_files import vector_suffix
+from ..imagery.vector_writing import vector_suffix
 from .graph import part
-from .layers import Road, RoadLayer, lengths, read_layer, reproject, unit_of, write_layer
+from .layers import Road, RoadLayer, lengths, reproject, unit_of, write_layer
 from .nearness import Near, check_buffer
-from .plane import in_one_plane
+from .plane import in_one_plane, read_near
 
 __all__ = ["BUFFER", "MIN_LENGTH", "STATES", "Change", "compare_networks"]
 
@@ -64,7 +64,7 @@ def compare_networks(
             "changes".
         buffer: metres (pixels of two layers in pixel coordinates).
         min_length: metres; 0 keeps every part.
-        aoi: a file of polygons: only what lies inside is compared.
+        aoi: a file of polygons, or a raster: only what lies inside is compared, and of large files read.
         old_layer: which layer of a file with several (see `roads.layers.read_layer`); so is `new_layer`.
 
     Raises:
@@ -78,7 +78,7 @@ def compare_networks(
     if out is not None:
         vector_suffix(Path(out))
         _check_kept(Path(out), (old, new, aoi))
-    shown = new if isinstance(new, RoadLayer) else read_layer(new, layer=new_layer)
+    shown = read_near(new, aoi, layer=new_layer)
     before, after = in_one_plane(old, shown, area=aoi, names=(old_layer, None))
     parts = [
         *_parts(after, before, buffer, min_length, near="same", far="new"),

@@ -155,21 +155,25 @@ def _drop_loops(network: Network, node: int) -> None:
 
 
 def drop_small(network: Network, area: float, length: float) -> None:
-    """Drop connected pieces that cover less than `area` px², and pieces and dead ends shorter than `length` px."""
+    """Drop connected pieces that cover less than `area` px², and pieces and dead ends shorter than `length`.
+
+    Args:
+        length: on the ground, in sides of a square with a pixel's area.
+    """
     for piece in network.pieces():
         edges = [network.edges[number] for number in piece]
         lengths = [edge.length for edge in edges]
         half = [_mean_or_zero(edge.samples[:, HALF]) for edge in edges]
         widest = 2 * max(half)
         covered = sum(one * 2 * r for one, r in zip(lengths, half, strict=True)) + widest**2  # and its two ends
-        if covered < area or sum(lengths) < length:
+        if covered < area or sum(map(network.length, edges)) < length:
             for number in piece:
                 network.remove_edge(number)
     if length > 0:
         for number in sorted(network.edges):
             edge = network.edges[number]
             free = sorted((network.degree(edge.a), network.degree(edge.b)))
-            if free[0] == 1 and free[1] >= 3 and edge.length < length:
+            if free[0] == 1 and free[1] >= 3 and network.length(edge) < length:
                 network.remove_edge(number)
     network.join(sorted(network.around))
 

@@ -10,15 +10,13 @@ Two lines that merely cross have no node there, nor has a line that crosses itse
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..files import write_aside
 from .layers import RoadLayer, metric_crs, reproject, transform_points
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     Graph: TypeAlias = "nx.MultiGraph[int]"
     DiGraph: TypeAlias = "nx.MultiDiGraph[int]"
 
-__all__ = ["SNAP", "merge_degree_two", "oriented", "part", "to_graph", "to_osmnx", "write_graphml", "write_network"]
+__all__ = ["SNAP", "add_edge", "merge_degree_two", "oriented", "part", "to_graph"]
 
 SNAP = 0.5  # metres (pixels of a pixel layer): what is drawn nearer than this was meant to touch
 SAME_VERTEX = 1e-3  # metres (pixels): vertices of one place differ by this much after a reprojection and a text format
@@ -84,12 +82,12 @@ def to_graph(layer: RoadLayer, *, snap: float | None = None) -> "Graph":
         if "length_m" in own:
             own["length_m"] = length
         own |= {"geometry": shapely.LineString(line), "length": length, "road": road}
-        _add_edge(graph, start, end, own)
+        add_edge(graph, start, end, own)
     graph.remove_nodes_from([n for n in list(graph) if graph.degree(n) == 0])
     return nx.convert_node_labels_to_integers(graph)
 
 
-def _add_edge(graph: "Graph | DiGraph", start: int, end: int, data: Mapping[str, Any]) -> None:
+def add_edge(graph: "Graph | DiGraph", start: int, end: int, data: Mapping[str, Any]) -> None:
     """Not by keywords: `add_edge` has some of its own (`key`), and a file's attributes may be called so."""
     key = graph.add_edge(start, end)
     graph.edges[start, end, key].update(data)
@@ -260,87 +258,5 @@ def merge_degree_two(graph: "Graph") -> "Graph":
         road = min(first["road"], second["road"])
         merged.remove_edges_from([(node, a, key_a), (node, b, key_b)])
         merged.remove_node(node)
-        _add_edge(merged, a, b, both | {"geometry": shapely.LineString(line), "length": length, "road": road})
+        add_edge(merged, a, b, both | {"geometry": shapely.LineString(line), "length": length, "road": road})
     return merged
-
-
-# --- for other programs ----------------------------------------------------------------------------------------------
-
-
-def to_osmnx(graph: "Graph") -> "DiGraph":
-    """A `networkx.MultiDiGraph` as OSMnx has it (its User Reference, "graph" and "convert" modules).
-
-    Whole-numbered nodes with `x`, `y`; an edge each way with `osmid`, `length` in metres, `geometry` in its direction,
-    `oneway` False and `reversed`; the graph has `crs`. OSMnx is not needed to make it.
-    """
-    import networkx as nx
-    import shapely
-
-    directed: DiGraph = nx.MultiDiGraph(**graph.graph)
-    directed.graph.setdefault("created_with", "roadseg")
-    directed.add_nodes_from((int(n), dict(data)) for n, data in graph.nodes(data=True))
-    for u, v, data in graph.edges(data=True):
-        rest = {k: value for k, value in data.items() if k not in ("geometry", "road", "osmid", "oneway", "reversed")}
-        line = oriented(graph, u, v, data)
-        for start, end, way, back in ((u, v, line, False), (v, u, line[::-1], True)):
-            shape = shapely.LineString(way)
-            own = {"osmid": int(data["road"]), "oneway": False, "reversed": back, "geometry": shape}
-            _add_edge(directed, start, end, own | rest)
-    return directed
-
-
-def write_graphml(graph: "Graph | DiGraph", path: Path | str) -> None:
-    """Write GraphML: geometries as WKT, other values as they are or as text, missing ones left out.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    import networkx as nx
-
-    plain = graph.__class__(**{k: str(v) for k, v in graph.graph.items() if v is not None})
-    plain.add_nodes_from((n, dict(_simple(data))) for n, data in graph.nodes(data=True))
-    for u, v, data in graph.edges(data=True):
-        _add_edge(plain, u, v, dict(_simple(data)))
-    with write_aside(Path(path)) as aside:
-        nx.write_graphml(plain, aside)
-
-
-def _simple(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        plain = value.item() if isinstance(value, np.generic) else value
-        if plain is None:
-            continue
-        yield key, plain if isinstance(plain, bool | int | float | str) else getattr(plain, "wkt", str(plain))
-
-
-def write_network(layer: RoadLayer, path: Path | str, *, snap: float | None = None) -> None:
-    """Write a GeoPackage with the layers "edges" (`u`, `v`, `length`, the roads' attributes) and "nodes" (`degree`).
-
-    Raises:
-        ConfigError: the suffix is not .gpkg.
-        OutputError: the file cannot be written.
-    """
-    import shapely
-
-    from ..imagery.vector_files import Features, write_features
-
-    if Path(path).suffix.lower() != ".gpkg":
-        raise ConfigError(f"cannot write the network to '{path}': two layers in one file need a .gpkg")
-    graph = to_graph(layer, snap=snap)
-    nodes = [(n, data, int(graph.degree(n))) for n, data in graph.nodes(data=True)]
-    edges = list(graph.edges(data=True))
-    points = Features(
-        [shapely.Point(data["x"], data["y"]) for _, data, _ in nodes],
-        [{"node": n, "degree": degree} for n, _, degree in nodes],
-        layer.crs,
-    )
-    lines = Features(
-        [shapely.LineString(oriented(graph, u, v, data)) for u, v, data in edges],
-        [
-            {"u": u, "v": v}
-            | {f"source_{k}" if k in ("u", "v") else k: value for k, value in data.items() if k != "geometry"}
-            for u, v, data in edges
-        ],
-        layer.crs,
-    )
-    write_features(Path(path), {"edges": lines, "nodes": points}, kind={"edges": "LineString", "nodes": "Point"})

@@ -8,13 +8,17 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, RoadsegWarning
 from ..imagery.crs import is_geographic, transform_points
+
+if TYPE_CHECKING:
+    from ..imagery.regions import Box, Region
+    from ..imagery.vector_files import Features
 
 __all__ = [
     "Road",
@@ -25,6 +29,7 @@ __all__ = [
     "lengths",
     "metric_crs",
     "read_layer",
+    "read_roads",
     "reproject",
     "transform_points",
     "unit_of",
@@ -62,7 +67,9 @@ class RoadLayer:
     crs: str | None
 
 
-def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = False) -> RoadLayer:
+def read_layer(
+    path: Path | str, *, layer: str | None = None, pixels: bool = False, bbox: "Box | Region | None" = None
+) -> RoadLayer:
     """The lines of a GeoPackage, GeoJSON, FlatGeobuf or Shapefile. Lines of several parts become several roads.
 
     A GeoJSON is in EPSG:4326 unless it names another CRS. Heights (z) are dropped. A line of no length or with
@@ -72,15 +79,28 @@ def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = Fal
         layer: which layer of a file with several; None: the only one that has lines, or the one called "roads",
             "edges" or "lines".
         pixels: the file has no CRS and its coordinates are pixels of a plain image.
+        bbox: only lines that touch this come into memory, whatever else the file holds: (left, bottom, right, top) in
+            the file's CRS, or an `imagery.regions.Region` in any. A large map with a spatial index (GeoPackage,
+            FlatGeobuf) is not even read elsewhere.
 
     Raises:
         DataError: the file is missing, empty or not a vector file; it has no such layer; a geometry is not a line; it
             says no CRS.
     """
-    from ..imagery.vector_files import read_features
+    from ..imagery.regions import Region
+
+    regions = [] if bbox is None else [Region((bbox,)) if isinstance(bbox, tuple) else bbox]
+    return read_roads(path, layer=layer, pixels=pixels, regions=regions)[0]
+
+
+def read_roads(
+    path: Path | str, *, layer: str | None = None, pixels: bool = False, regions: "Sequence[Region]" = ()
+) -> "tuple[RoadLayer, Features]":
+    """The same near any of several regions, and what the file says of the rest."""
+    from ..imagery.vector_files import LINES, read_features
 
     path = Path(path)
-    features = read_features(path, layer=layer, pixels=pixels, kinds=("LineString", "MultiLineString"))
+    features = read_features(path, layer=layer, pixels=pixels, kinds=LINES, regions=regions)
     roads = []
     broken = 0
     for geometry, properties in zip(features.geometries, features.properties, strict=True):
@@ -92,8 +112,8 @@ def read_layer(path: Path | str, *, layer: str | None = None, pixels: bool = Fal
             roads.append(Road(line, properties))
     if broken:
         text = f"{broken} lines of '{path}' have no length or no finite coordinates: left out"
-        warnings.warn(text, RoadsegWarning, stacklevel=2)
-    return RoadLayer(tuple(roads), features.crs)
+        warnings.warn(text, RoadsegWarning, stacklevel=3)
+    return RoadLayer(tuple(roads), features.crs), features
 
 
 def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> None:
@@ -107,7 +127,8 @@ def write_layer(layer: RoadLayer, path: Path | str, *, name: str = "roads") -> N
     """
     import shapely
 
-    from ..imagery.vector_files import Features, write_features
+    from ..imagery.vector_files import Features
+    from ..imagery.vector_writing import write_features
 
     geometries = [shapely.LineString(road.line) for road in layer.roads]
     features = Features(geometries, [road.properties for road in layer.roads], layer.crs)

@@ -47,7 +47,7 @@ def score_graph(
     Args:
         buffer: metres within which a line is found again.
         snap: metres within which APLS finds a control point on the other network.
-        aoi: a file of polygons: only what lies inside counts.
+        aoi: a file of polygons, or a raster: only what lies inside counts, and of large files is read.
         seed: see `roads.apls.apls`.
         truth_layer: which layer of a file with several (see `roads.layers.read_layer`); so is `proposed_layer`.
 

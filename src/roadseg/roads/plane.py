@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, RoadsegWarning
+from ..imagery.regions import Region
 from .layers import WGS84, Road, RoadLayer, metric_crs, read_layer, reproject, transform_points
 
-__all__ = ["clip", "in_one_plane", "read_area"]
+__all__ = ["clip", "in_one_plane", "read_area", "read_near"]
 
 MARGIN = 100.0  # metres (pixels) between the boxes of two layers above which they are of two places
+SIDES = 20  # parts of the longer side of a raster's extent: it bends from one CRS to another
 APART = 1.0  # degree between them, above which nothing in between is looked for
 
 
@@ -30,16 +32,13 @@ def in_one_plane(
     A warning says when they lie nowhere near each other.
 
     Args:
-        area: a file of polygons; both layers are cut to it.
+        area: both layers are cut to it, see `read_area`; of files only the lines near it come into memory.
         names: of the layers in the files.
 
     Raises:
         DataError: a file cannot be read; one layer has a CRS and the other pixel coordinates.
     """
-    layers = [
-        item if isinstance(item, RoadLayer) else read_layer(item, layer=name)
-        for item, name in zip((first, second), names, strict=True)
-    ]
+    layers = [read_near(item, area, layer=name) for item, name in zip((first, second), names, strict=True)]
     said = [f"'{item}'" if isinstance(item, Path | str) else f"layer {k}" for k, item in enumerate((first, second), 1)]
     if (layers[0].crs is None) != (layers[1].crs is None):
         without = 0 if layers[0].crs is None else 1
@@ -92,28 +91,64 @@ def _bounds(layer: RoadLayer) -> tuple[Any, Any]:
     return points.min(axis=0), points.max(axis=0)
 
 
+def read_near(roads: RoadLayer | Path | str, area: Path | str | None, *, layer: str | None = None) -> RoadLayer:
+    """A layer as it is; of a file the lines near `area`, or all of them without one.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if isinstance(roads, RoadLayer):
+        return roads
+    if area is None:
+        return read_layer(roads, layer=layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the area is read in the plane's CRS
+        shape, crs = _outline(Path(area), pixels=True)
+    return read_layer(roads, layer=layer, bbox=Region((shape.bounds,), crs))
+
+
 def read_area(path: Path | str, crs: str | None) -> Any:
-    """The polygons of a file as one shapely geometry in `crs` (None: pixel coordinates).
+    """An area as one shapely geometry in `crs` (None: pixel coordinates): a file's polygons, or a raster's extent.
 
     Raises:
         DataError: the file cannot be read, has no polygons, or says no CRS where the roads have one (or the reverse).
     """
     import shapely
 
-    from ..imagery.vector_files import read_features
-
     path = Path(path)
-    found = read_features(path, pixels=crs is None, kinds=("Polygon", "MultiPolygon"))
-    if not found.geometries:
-        raise DataError(f"'{path}' has no polygon: draw the area to look at")
-    if (found.crs is None) != (crs is None):
+    whole, own = _outline(path, pixels=crs is None)
+    if (own is None) != (crs is None):
         what = ("a CRS", "pixel coordinates") if crs is None else ("pixel coordinates", "a CRS")
         raise DataError(f"the area '{path}' has {what[0]}, the roads have {what[1]}: give both alike")
-    whole = shapely.union_all(shapely.make_valid(np.array(list(found.geometries), dtype=object)))
-    if crs is None or found.crs is None or found.crs == crs:
+    if crs is None or own is None or own == crs:
         return whole
-    source = found.crs
+    source = own
     return shapely.transform(whole, lambda points: transform_points(points, source, crs))
+
+
+def _outline(path: Path, *, pixels: bool) -> tuple[Any, str | None]:
+    """The area as its file has it, and its CRS."""
+    import shapely
+
+    from ..imagery.vector_files import AREAS, SUFFIXES, read_features
+
+    if path.suffix.lower() not in SUFFIXES and path.is_file():
+        return _extent(path)
+    found = read_features(path, pixels=pixels, kinds=AREAS)
+    if not found.geometries:
+        raise DataError(f"'{path}' has no polygon: draw the area to look at")
+    return shapely.union_all(shapely.make_valid(np.array(list(found.geometries), dtype=object))), found.crs
+
+
+def _extent(path: Path) -> tuple[Any, str | None]:
+    """All of a raster, whether it has data there or not."""
+    import shapely
+
+    from .bands import grid_of
+
+    grid, height, width = grid_of(path)
+    sides = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / SIDES)
+    return shapely.transform(sides, grid.place), grid.crs
 
 
 def clip(layer: RoadLayer, area: Any) -> RoadLayer:

@@ -37,7 +37,8 @@ class PolygonLayer:
             ConfigError: another suffix.
             OutputError: the file cannot be written.
         """
-        from ..imagery.vector_files import Features, write_features
+        from ..imagery.vector_files import Features
+        from ..imagery.vector_writing import write_features
 
         write_features(Path(path), {name: Features(self.polygons, self.properties, self.crs)}, kind="Polygon")
 

@@ -51,6 +51,8 @@ class Network:
 
     Attributes:
         height, width: of the raster, px.
+        ground: (2, 2) of a step in pixels, the step on the ground, in sides of a square with a pixel's area; what is
+            given in metres is measured so.
         places: node -> (2,) float64 column and row.
         radius: node -> px, of the road around it.
         edges: number -> edge.
@@ -59,6 +61,7 @@ class Network:
 
     height: int
     width: int
+    ground: NDArray[np.float64] = field(default_factory=lambda: np.eye(2))
     places: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     radius: dict[int, float] = field(default_factory=dict)
     edges: dict[int, Edge] = field(default_factory=dict)
@@ -85,6 +88,10 @@ class Network:
         self.around[edge.a].remove(number)
         self.around[edge.b].remove(number)
         return edge
+
+    def length(self, edge: Edge) -> float:
+        """Of an edge on the ground, in sides of a square with a pixel's area."""
+        return float(np.hypot(*(np.diff(edge.points, axis=0) @ self.ground).T).sum())
 
     def degree(self, node: int) -> int:
         """How many ends of edges meet there."""

@@ -24,16 +24,19 @@ class Vectorized:
         path: the file, None where none was asked for.
         layer: lines or polygons of all rasters.
         sources: the rasters.
+        network: the file of nodes and edges, None where none was asked for.
     """
 
     path: Path | None
     layer: "RoadLayer | PolygonLayer"
     sources: tuple[Path, ...]
+    network: Path | None = None
 
     def about(self) -> dict[str, Any]:
         """The numbers, as `--json` has them."""
         said: dict[str, Any] = {
             "out": None if self.path is None else str(self.path),
+            "network": None if self.network is None else str(self.network),
             "sources": [str(path) for path in self.sources],
             "crs": self.layer.crs,
         }
@@ -55,6 +58,7 @@ def vectorize(
     rasters: Path | str | Sequence[Path | str],
     out: Path | str | None = None,
     *,
+    network: Path | str | None = None,
     form: Literal["lines", "polygons"] = "lines",
     options: TraceOptions | None = None,
     uncertainty: Path | str | None = None,
@@ -68,42 +72,58 @@ def vectorize(
     several rasters each road has a `source`; lines that go on in a neighbouring raster are not joined.
 
     Args:
-        rasters: image files, or folders of them; a folder that has `x_prob.tif` gives that and not `x.tif`,
-            and never the `x_unc.tif` beside it.
+        rasters: image files, or folders of them; a folder that has `x_prob.tif` gives that and not `x.tif`.
         out: `.gpkg`, `.geojson` or `.fgb`; None writes nothing.
-        uncertainty: 8-bit uncertainty of a single raster, e.g. `x_unc.tif` of a prediction: roads get it as a share of
-            the largest there is (0.2 is a standard deviation of 0.1).
+        network: write the lines as nodes and edges, too: `.gpkg` or `.graphml`, see `roadseg.write_network`.
+        uncertainty: 8-bit uncertainty of a single raster.
         like: a GeoTIFF of the same size, for a single plain image.
 
     Raises:
         ConfigError: an option that makes no sense, or another suffix.
         DataError: no raster, one that is no mask, rasters in different CRS.
-        OutputError: `out` cannot be written, or is one of the rasters.
+        OutputError: `out` or `network` cannot be written.
     """
     options = options or TraceOptions()
     options.check()
     if form not in ("lines", "polygons"):
         raise ConfigError(f"form is '{form}': expected lines or polygons")
-    if form == "polygons" and (options.min_length or options.bridge):
-        raise ConfigError("min_length and bridge are for lines: leave them out for polygons")
+    if form == "polygons" and (options.min_length or options.bridge or network is not None):
+        raise ConfigError("min_length, bridge and network are for lines: leave them out for polygons")
     sources = _sources([rasters] if isinstance(rasters, Path | str) else rasters)
     if len(sources) > 1 and (uncertainty is not None or like is not None):
         raise ConfigError(f"an uncertainty or a 'like' belongs to one raster, and these are {len(sources)}")
-    path = None if out is None else Path(out)
-    if path is not None:
-        from ..imagery.vector_files import vector_suffix
-
-        vector_suffix(path)
-        check_place(path)
-        if path.is_dir():
-            raise OutputError(f"'{path}' is a folder: give a file to write")
+    path, nodes = _places(out, network)
     layer = (_lines if form == "lines" else _polygons)(sources, options, uncertainty, like)
     if path is not None:
         if isinstance(layer, RoadLayer):
             write_layer(layer, path)
         else:
             layer.write(path)
-    return Vectorized(path, layer, tuple(sources))
+    if nodes is not None and isinstance(layer, RoadLayer):
+        from .network_files import write_network
+
+        write_network(layer, nodes)
+    return Vectorized(path, layer, tuple(sources), nodes)
+
+
+def _places(out: Path | str | None, network: Path | str | None) -> tuple[Path | None, Path | None]:
+    """Where to write, checked before any work."""
+    from ..imagery.vector_writing import vector_suffix
+    from .network_files import network_suffix
+
+    path, nodes = (None if place is None else Path(place) for place in (out, network))
+    if path is not None:
+        vector_suffix(path)
+    if nodes is not None:
+        network_suffix(nodes)
+    for place in (path, nodes):
+        if place is not None:
+            check_place(place)
+            if place.is_dir():
+                raise OutputError(f"'{place}' is a folder: give a file to write")
+    if path is not None and nodes is not None and path.absolute() == nodes.absolute():
+        raise ConfigError(f"the roads and their network cannot both be '{path}': give two files")
+    return path, nodes
 
 
 def _sources(given: Sequence[Path | str]) -> list[Path]:
@@ -114,12 +134,7 @@ def _sources(given: Sequence[Path | str]) -> list[Path]:
         images = list_images(place)
         if place.is_dir():
             names = {image.name for image in images}
-            beside = {f"{image.stem}_unc{image.suffix}" for image in images}
-            images = [
-                image
-                for image in images
-                if f"{image.stem}_prob{image.suffix}" not in names and image.name not in beside
-            ]
+            images = [image for image in images if f"{image.stem}_prob{image.suffix}" not in names]
         found += images
     if not found:
         raise DataError("no rasters: give masks or probabilities, or folders that hold some")

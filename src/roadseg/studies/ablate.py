@@ -167,7 +167,7 @@ class _Work:
         if chosen is None:
             return []
         variants = [self.study.baseline, *(factor for factor in chosen if factor.name in self.only)]
-        runs = (Run(variant, stage, fold, seed) for fold, seed in stage.places() for variant in variants)
+        runs = (Run(variant, stage, place) for place in stage.places() for variant in variants)
         return [run for run in runs if self.ledger.find(run) is None]
 
     def job(self, run: Run) -> trainings.Job:
@@ -176,9 +176,9 @@ class _Work:
             name=str(run),
             out=(self.out / "work" / run.slug).absolute(),
             dataset=self.dataset,
-            config=self.study.recipe(run.variant, run.stage, run.seed),
-            fold=(run.fold, run.stage.folds),
-            fold_seed=run.stage.fold_seed,
+            config=self.study.recipe(run.variant, run.stage, run.place.seed),
+            fold=(run.place.fold, run.stage.folds),
+            fold_seed=run.place.fold_seed,
             group=self.study.group,
             skip_bad=self.skip_bad,
         )
@@ -187,8 +187,9 @@ class _Work:
         """What a stage is."""
         folds = f"fold{'s' if len(stage.hold_out) > 1 else ''} {_listed(stage.hold_out)} of {stage.folds}"
         seeds = f"seed{'s' if len(stage.seeds) > 1 else ''} {_listed(stage.seeds)}"
+        splits = f"fold seed{'s' if len(stage.fold_seeds) > 1 else ''} {_listed(stage.fold_seeds)}"
         what = "screening" if stage.name == "screen" else "confirmation"
-        return f"{what}: {folds} (fold seed {stage.fold_seed}), {seeds}, {stage.length} a training"
+        return f"{what}: {folds} ({splits}), {seeds}, {stage.length} a training"
 
     def estimate(self, stage: Stage, count: int) -> str:
         """`, about 3.2 hours one after the other`, by the finished ones of the stage."""
@@ -244,11 +245,11 @@ class _Work:
         record = record_of(
             folder,
             variant=run.variant.name,
-            fold=run.fold,
+            fold=run.place.fold,
             folds=stage.folds,
-            fold_seed=stage.fold_seed,
-            seed=run.seed,
-            asked=self.study.recipe(run.variant, stage, run.seed),
+            fold_seed=run.place.fold_seed,
+            seed=run.place.seed,
+            asked=self.study.recipe(run.variant, stage, run.place.seed),
         )
         self.ledger.begin(run)
         self.ledger.add(run, record)
@@ -317,8 +318,8 @@ def _choice(study: Study, ledger: Ledger, out: Path, stage: Stage) -> tuple[Vari
     waiting = [
         run
         for variant in study.variants
-        for fold, seed in study.screen.places()
-        if ledger.find(run := Run(variant, study.screen, fold, seed)) is None and not ledger.has_failed(run)
+        for place in study.screen.places()
+        if ledger.find(run := Run(variant, study.screen, place)) is None and not ledger.has_failed(run)
     ]
     ranked = screened(study, ledger)
     if waiting or not ranked:

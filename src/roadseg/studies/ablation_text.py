@@ -47,10 +47,10 @@ def text_table(tables: Mapping[str, Any]) -> str:
 
 
 def _headline(stage: Mapping[str, Any]) -> str:
-    folds, seeds = stage["held_out_folds"], stage["seeds"]
+    folds, splits, seeds = stage["held_out_folds"], stage["fold_seeds"], stage["seeds"]
     return (
         f"{STAGES[stage['name']]}: {stage['length']} a training, fold{_s(folds)} {_listed(folds)} of {stage['folds']} "
-        f"(fold seed {stage['fold_seed']}), seed{_s(seeds)} {_listed(seeds)}"
+        f"(fold seed{_s(splits)} {_listed(splits)}), seed{_s(seeds)} {_listed(seeds)}"
     )
 
 

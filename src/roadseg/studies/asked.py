@@ -22,8 +22,19 @@ from ..config import Config, read_config
 from ..errors import ConfigError, RunError
 from ..files import write_json
 
-__all__ = ["Job", "Outcome", "check_jobs", "drop_state", "from_order", "state_of", "to_order", "write_asked"]
+__all__ = [
+    "IN_STUDY",
+    "Job",
+    "Outcome",
+    "check_jobs",
+    "drop_state",
+    "from_order",
+    "state_of",
+    "to_order",
+    "write_asked",
+]
 
+IN_STUDY = "ROADSEG_IN_STUDY"  # set where `roadseg train` is a study's, which its user never called
 VERSION = 1
 LISTED = 4  # differing keys that an error names
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, RunError
-from .records import METRICS, ImageRecord, RunRecord
+from .records import ImageRecord, RunRecord, check_metric
 
-__all__ = ["Counts", "Interval", "bootstrap", "check_metric"]
+__all__ = ["Counts", "Interval", "bootstrap"]
 
 CHUNK = 1000  # resamples at a time: a few MB
 
@@ -139,17 +139,6 @@ def bootstrap(
     tail = _tail(images, confidence)
     low, high = np.quantile(np.concatenate(parts), [tail, 1 - tail])
     return Interval(float(low), float(high))
-
-
-def check_metric(metric: str, classes: int) -> None:
-    """Whether there is such a score, of that many classes.
-
-    Raises:
-        ConfigError: there is not.
-    """
-    there = METRICS if classes == 2 else tuple(name for name in METRICS if not name.startswith("patch"))
-    if metric not in there:
-        raise ConfigError(f"metric '{metric}': expected one of {', '.join(there)} (of {classes} classes)")
 
 
 def _tail(images: int, confidence: float) -> float:

@@ -19,7 +19,7 @@ from types import FrameType
 
 from ..config import save_config
 from ..errors import RoadsegError
-from .asked import Job, check_job, drop_state, from_order, state_of, write_asked
+from .asked import IN_STUDY, Job, check_job, drop_state, from_order, state_of, write_asked
 from .locks import training_lock
 
 __all__ = ["GRACE_S", "work"]
@@ -130,6 +130,7 @@ def _train(job: Job, train: Callable[[list[str]], int]) -> int:
 def _roadseg(words: list[str]) -> int:
     """`python -m roadseg WORDS` in this process."""
     sys.argv = ["roadseg", *words]
+    os.environ[IN_STUDY] = "1"
     try:
         runpy.run_module("roadseg", run_name="__main__", alter_sys=True)
     except SystemExit as end:

@@ -1,26 +1,30 @@
 """What is kept of a study's trainings: a record each, the recipe that was asked for, and why one failed.
 
-    OUT/runs/<slug>/fold0_seed0.json      a finished training, see `records`
-    OUT/runs/<slug>/fold1_seed0.failed    the last error of one that failed, until it is done
-    OUT/runs/<slug>/asked.toml            the recipe of the first one; asked_confirm.toml of the second stage
+    OUT/runs/<slug>/fold0_seed0.json           a finished training, see `records`
+    OUT/runs/<slug>/split44_fold0_seed0.json   the same of the second split of the images, and so on
+    OUT/runs/<slug>/fold1_seed0.failed         the last error of one that failed, until it is done
+    OUT/runs/<slug>/asked.toml                 the recipe of the first one; asked_confirm.toml of the second stage
 
-These files are the truth of what is finished: folders of two machines put together are one study.
+These files are the truth of what is finished: folders of two machines put together are one study. A record is known by
+the split, fold and seed that it holds, so that splits may be added to a study.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ..config import load_config, save_config
 from ..errors import ConfigError, RunError
 from ..files import write_text
 from .recipes import shown_difference
 from .records import RunRecord, digest, read_records, write_record
-from .study import Stage, Study, Variant
+from .study import Place, Stage, Study, Variant
 
-__all__ = ["Ledger", "Run"]
+__all__ = ["Held", "Ledger", "Run", "Split"]
 
-Held = Mapping[int, Mapping[str, str]]  # of each fold: the hash of each held-out image by its stem
+Split: TypeAlias = tuple[int, int]  # fold_seed, fold
+Held: TypeAlias = Mapping[Split, Mapping[str, str]]  # the hash of each held-out image by its stem
 
 
 @dataclass(frozen=True)
@@ -29,22 +33,30 @@ class Run:
 
     variant: Variant
     stage: Stage
-    fold: int
-    seed: int
+    place: Place
 
     @property
     def file(self) -> str:
         """Its name within the variant's folder; the stages have no seed in common."""
-        return f"fold{self.fold}_seed{self.seed}"
+        fold_seed, fold, seed = self.place
+        split = "" if fold_seed == self.stage.fold_seed else f"split{fold_seed}_"
+        return f"{split}fold{fold}_seed{seed}"
 
     @property
     def slug(self) -> str:
         """Its name among all trainings of the study."""
         return f"{self.variant.slug}_{self.file}"
 
+    @property
+    def where(self) -> str:
+        """`fold 0, seed 1`; of several splits also which."""
+        fold_seed, fold, seed = self.place
+        split = "" if len(self.stage.fold_seeds) == 1 else f", fold seed {fold_seed}"
+        return f"fold {fold}, seed {seed}{split}"
+
     def __str__(self) -> str:
         """`leaky ReLU, fold 0, seed 1`."""
-        return f"{self.variant.name}, fold {self.fold}, seed {self.seed}"
+        return f"{self.variant.name}, {self.where}"
 
 
 class Ledger:
@@ -56,7 +68,8 @@ class Ledger:
 
     def __init__(self, out: Path) -> None:
         self.folder = out / "runs"
-        self._records: dict[tuple[str, str], RunRecord] = {}
+        self._records: dict[tuple[str, Place], RunRecord] = {}
+        self._files: dict[tuple[str, str], RunRecord] = {}  # by folder and name
         self.refresh()
 
     def __len__(self) -> int:
@@ -67,19 +80,23 @@ class Ledger:
         """Read the records that have come since: another process had the folder before its lock was free."""
         files = [
             path
-            for path in sorted(self.folder.glob("*/fold*_seed*.json"))
-            if (path.parent.name, path.stem) not in self._records
+            for path in sorted(self.folder.glob("*/*fold*_seed*.json"))
+            if (path.parent.name, path.stem) not in self._files
         ]
         for path, record in zip(files, read_records(files), strict=True):
-            self._records[path.parent.name, path.stem] = record
+            self._remember(path.parent.name, path.stem, record)
+
+    def _remember(self, slug: str, name: str, record: RunRecord) -> None:
+        self._files[slug, name] = record
+        self._records[slug, Place(record.fold_seed, record.fold, record.seed)] = record
 
     def find(self, run: Run) -> RunRecord | None:
         """The record of a training, when it is finished."""
-        return self._records.get((run.variant.slug, run.file))
+        return self._records.get((run.variant.slug, run.place))
 
     def records(self, variant: Variant, stage: Stage) -> list[RunRecord]:
         """The finished trainings of a variant in a stage."""
-        found = (self.find(Run(variant, stage, fold, seed)) for fold, seed in stage.places())
+        found = (self.find(Run(variant, stage, place)) for place in stage.places())
         return [record for record in found if record is not None]
 
     def has_failed(self, run: Run) -> bool:
@@ -89,11 +106,11 @@ class Ledger:
     def failures(self, variant: Variant, stage: Stage) -> list[str]:
         """`fold 0, seed 1: why` of the trainings that failed and have not been done since."""
         found = []
-        for fold, seed in stage.places():
-            run = Run(variant, stage, fold, seed)
+        for place in stage.places():
+            run = Run(variant, stage, place)
             if self.has_failed(run):
                 why = self._failed(run).read_text(encoding="utf-8", errors="replace").strip()
-                found.append(f"fold {fold}, seed {seed}: {why}")
+                found.append(f"{run.where}: {why}")
         return found
 
     def begin(self, run: Run) -> None:
@@ -106,7 +123,7 @@ class Ledger:
         """Keep a finished training."""
         write_record(record, self.folder / run.variant.slug / f"{run.file}.json")
         self._failed(run).unlink(missing_ok=True)
-        self._records[run.variant.slug, run.file] = record
+        self._remember(run.variant.slug, run.file, record)
 
     def fail(self, run: Run, message: str) -> None:
         """Keep why a training failed."""
@@ -118,7 +135,7 @@ class Ledger:
         return sorted({slug for slug, _ in self._records} - slugs)
 
     def check(
-        self, study: Study, stage: Stage, variants: Sequence[Variant], held: Held, trained: Mapping[int, str]
+        self, study: Study, stage: Stage, variants: Sequence[Variant], held: Held, trained: Mapping[Split, str]
     ) -> None:
         """The finished trainings must be of the recipe, the folds and the images that the study asks for now.
 
@@ -127,29 +144,31 @@ class Ledger:
         """
         for variant in variants:
             wanted = digest(study.recipe(variant, stage))
-            for fold, seed in stage.places():
-                run = Run(variant, stage, fold, seed)
-                record = self.find(run)
+            for place in stage.places():
+                run = Run(variant, stage, place)
+                # Under its name there may be one of another split, which it would replace.
+                record = self.find(run) or self._files.get((variant.slug, run.file))
                 if record is None:
                     continue
-                reason = self._differs(study, run, record, wanted, held[fold])
-                if not reason and record.trained_on not in ("", trained[fold]):
-                    reason = f"an image or mask that trained on fold {fold} of the dataset is another now"
+                split = place.fold_seed, place.fold
+                reason = self._differs(study, run, record, wanted, held[split])
+                if not reason and record.trained_on not in ("", trained[split]):
+                    reason = f"an image or mask that trained on fold {place.fold} of the dataset is another now"
                 if reason:
-                    place = self.folder / variant.slug
+                    folder = self.folder / variant.slug
                     raise RunError(
                         f"study '{study.source}' has changed under finished runs of {variant.where}: {reason} "
-                        f"('{place / run.file}.json'). Set it back, give another --out, or remove '{place}' to train "
+                        f"('{folder / run.file}.json'). Set it back, give another --out, or remove '{folder}' to train "
                         "its runs anew"
                     )
 
     def _differs(self, study: Study, run: Run, record: RunRecord, wanted: str, held: Mapping[str, str]) -> str:
         """Why this record is not what is asked for; "" when it is."""
-        stage = run.stage
         if record.asked != wanted:
             return self._changed_settings(study, run, record) or "another recipe"
-        for key in ("folds", "fold_seed"):
-            old, new = getattr(record, key), getattr(stage, key)
+        now = {"folds": run.stage.folds, "fold_seed": run.place.fold_seed}
+        for key, new in now.items():
+            old = getattr(record, key)
             if old != new:
                 return f"{key} was {old}, is now {new}"
         found = {stem: image.hash for stem, image in record.images.items()}
@@ -159,7 +178,7 @@ class Ledger:
         if missing or more:
             parts = [f"held out '{missing[0]}', which is not in this fold now"] if missing else []
             parts += [f"did not hold out '{more[0]}', which is in this fold now"] if more else []
-            return f"fold {run.fold} {' and '.join(parts)}: the dataset or the group is another"
+            return f"fold {run.place.fold} {' and '.join(parts)}: the dataset or the group is another"
         changed = next(stem for stem in sorted(found) if found[stem] != held[stem])
         return f"image or mask '{changed}' of the dataset is not the one that was scored"
 

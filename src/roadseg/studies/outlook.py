@@ -122,11 +122,11 @@ def _size(difference: float) -> str:
 
 
 def _design(count: int, folds: int) -> str:
-    """Folds in words: `all 5 folds`, `30 folds (6 x 5)`, the repeats rounded up."""
+    """Folds in words: `all 5 folds`, `30 folds (6 fold_seeds x 5)`, the repeats rounded up."""
     if count < folds:
         return f"{count} of {folds} folds"
     repeats = -(-count // folds)
-    return f"all {folds} folds" if repeats == 1 else f"{repeats * folds} folds ({repeats} x {folds})"
+    return f"all {folds} folds" if repeats == 1 else f"{repeats * folds} folds ({repeats} fold_seeds x {folds})"
 
 
 def _power(ratio: float, df: int, alpha: float) -> float:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from ..config import Config
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..files import write_text
 from ..scores import Scores
 
@@ -19,6 +19,7 @@ __all__ = [
     "ROWS",
     "ImageRecord",
     "RunRecord",
+    "check_metric",
     "digest",
     "pair_hash",
     "pairs_digest",
@@ -73,13 +74,34 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, ImageRecord]  # by stem
 
     @property
-    def place(self) -> tuple[int, int]:
-        """(fold, seed): what runs are paired by."""
-        return self.fold, self.seed
+    def place(self) -> tuple[int, int, int]:
+        """(fold_seed, fold, seed): what runs are paired by."""
+        return self.fold_seed, self.fold, self.seed
+
+    @property
+    def classes(self) -> int:
+        """How many the held-out images were scored for."""
+        return len(next(iter(self.images.values())).pixels)
 
     def score(self, metric: str) -> float:
-        """A score of METRICS, pooled over the held-out images."""
+        """A score of METRICS, pooled over the held-out images.
+
+        Raises:
+            ConfigError: an unknown metric, or one that these classes do not have.
+        """
+        check_metric(metric, self.classes)
         return float(pooled(self.images.values()).to_dict()[metric])
+
+
+def check_metric(metric: str, classes: int) -> None:
+    """Whether there is such a score, of that many classes: patches are road or not.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    there = METRICS if classes == 2 else tuple(name for name in METRICS if not name.startswith("patch"))
+    if metric not in there:
+        raise ConfigError(f"metric '{metric}': expected one of {', '.join(there)} (of {classes} classes)")
 
 
 def pooled(images: Iterable[ImageRecord]) -> Scores:

@@ -19,6 +19,7 @@ import msgspec
 
 from ..config import Config, read_config
 from ..errors import ConfigError, RoadsegError
+from .ledger import Held, Split
 from .records import pair_hash, pairs_digest
 from .study import Stage, Study, Variant
 
@@ -35,8 +36,8 @@ class Checked:
     """The dataset as the baseline reads it, and who is held out."""
 
     dataset: "Dataset"
-    held: Mapping[str, Mapping[int, Mapping[str, str]]]  # by stage and fold: the hash of each image by its stem
-    trained: Mapping[str, Mapping[int, str]]  # by stage and fold: digest of the training images
+    held: Mapping[str, Held]  # by stage
+    trained: Mapping[str, Mapping[Split, str]]  # by stage: digest of the training images
 
 
 def check_study(study: Study, dataset: Path, *, skip_bad: bool = False) -> Checked:
@@ -61,20 +62,20 @@ def check_study(study: Study, dataset: Path, *, skip_bad: bool = False) -> Check
             f"study '{study.source}': metric = '{study.metric}' is for two classes, '{dataset}' has "
             f"{len(first.classes)}: declare pixel_f1, pixel_iou or pixel_accuracy"
         )
-    held: dict[str, dict[int, dict[str, str]]] = {}
-    trained: dict[str, dict[int, str]] = {}
+    held: dict[str, dict[Split, dict[str, str]]] = {}
+    trained: dict[str, dict[Split, str]] = {}
     for stage in study.stages:
-        held[stage.name] = {fold: _held_out(first, study, stage, fold) for fold in stage.hold_out}
-        trained[stage.name] = {fold: _trained_on(first, held[stage.name][fold]) for fold in stage.hold_out}
+        held[stage.name] = {split: _held_out(first, study, stage, split) for split in stage.splits()}
+        trained[stage.name] = {split: _trained_on(first, out) for split, out in held[stage.name].items()}
     for variant in study.variants:
         with _named(study, variant):
             found = open_once(variant.config)
             for stage in study.stages:
                 _check(study.recipe(variant, stage), found, study, stage)
             for stage in study.stages:
-                for fold in stage.hold_out:
-                    if _held_out(found, study, stage, fold) != held[stage.name][fold]:
-                        raise ConfigError(f"it holds out other images in fold {fold} than the baseline does")
+                for split, images in held[stage.name].items():
+                    if _held_out(found, study, stage, split) != images:
+                        raise ConfigError(f"it holds out other images in fold {split[1]} than the baseline does")
     return Checked(first, held, trained)
 
 
@@ -96,11 +97,12 @@ def _check(config: Config, dataset: "Dataset", study: Study, stage: Stage) -> No
     check_batch(settled)
 
 
-def _held_out(dataset: "Dataset", study: Study, stage: Stage, fold: int) -> dict[str, str]:
+def _held_out(dataset: "Dataset", study: Study, stage: Stage, split: Split) -> dict[str, str]:
     from ..imagery.splits import split_dataset
 
-    split = split_dataset(dataset.pairs, fold=(fold, stage.folds), fold_seed=stage.fold_seed, group=study.group)
-    return {dataset.pairs[k].stem: pair_hash(dataset.entry(k)) for k in split.val}
+    fold_seed, fold = split
+    found = split_dataset(dataset.pairs, fold=(fold, stage.folds), fold_seed=fold_seed, group=study.group)
+    return {dataset.pairs[k].stem: pair_hash(dataset.entry(k)) for k in found.val}
 
 
 def _trained_on(dataset: "Dataset", held: Mapping[str, str]) -> str:

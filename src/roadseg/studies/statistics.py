@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import ConfigError, RunError
-from .bootstrap import Counts, Interval, bootstrap, check_metric
+from .bootstrap import Counts, Interval, bootstrap
 from .outlook import Outlook, more_runs
-from .records import RunRecord
+from .records import RunRecord, check_metric
 
 __all__ = [
     "Counts",
@@ -91,7 +91,9 @@ def corrected_t(differences: Sequence[float], n_train: float, n_test: float, con
     """The corrected resampled t of Nadeau and Bengio (2003, Inference for the Generalization Error, section 4.3).
 
     The training sets of the folds overlap, hence their differences are correlated and the usual standard error is
-    too small. Its 1/J becomes 1/J + n_test/n_train, with J - 1 degrees of freedom.
+    too small. Its 1/J becomes 1/J + n_test/n_train, with J - 1 degrees of freedom. Where the images are dealt into k
+    folds r times, J = r k: the corrected repeated k-fold test of Bouckaert and Frank (2004, Evaluating the
+    Replicability of Significance Tests for Comparing Learning Algorithms). Repeats lower the 1/J alone.
 
     Without any spread nothing can be said of other images: one difference, or all of them equal (as when a setting
     has no effect at all), gives an interval without ends and p = 1, and never "certainly".

@@ -4,7 +4,7 @@
     metric = "pixel_f1"            # what the verdicts are about, declared before anything is trained
     folds = 5                      # of the dataset; hold_out trains some of them alone
     hold_out = [0, 1]
-    fold_seed = 43
+    fold_seed = 43                 # or fold_seeds = [43, 44]: the whole once more with the images dealt out anew
     seeds = [0, 1]
     group = ""                     # regular expression: images with the same match stay on one side
     [length]                       # of each training: steps, epochs or minutes
@@ -31,7 +31,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import tomli_w
@@ -43,11 +43,12 @@ from .recipes import assignment, assignments_of, difference, same_training
 from .records import METRICS
 from .study_file import BaselineTable, ConfirmTable, LengthTable, StudyTables, nearest, study_tables
 
-__all__ = ["BASELINE", "Length", "Stage", "Study", "Variant", "read_study"]
+__all__ = ["BASELINE", "Length", "Place", "Stage", "Study", "Variant", "read_study"]
 
 BASELINE = "baseline"
 LARGEST_GRID = 200  # combinations: more of them is a slip of the pen, not a study
 LONGEST_SLUG = 80
+FOLD_SEED = 43  # of the folds that others have published, see `roadseg.imagery.splits`
 # Settings that are the study's own, and where it has them.
 OWN = {"train.steps": "[length]", "train.epochs": "[length]", "train.minutes": "[length]", "train.seed": "seeds"}
 # Settings that change what is scored, so that a difference to the baseline would mean nothing.
@@ -99,21 +100,39 @@ class Variant:
         return "the baseline" if self.name == BASELINE else f"factor '{self.name}'"
 
 
+class Place(NamedTuple):
+    """Where a variant is trained: a fold of a split of the images, and the seed of the training."""
+
+    fold_seed: int
+    fold: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class Stage:
-    """Trainings of one length: each variant on the same folds with the same seeds."""
+    """Trainings of one length: each variant on the same folds of the same splits with the same seeds."""
 
     name: Literal["screen", "confirm"]
     length: Length
     folds: int
     hold_out: tuple[int, ...]
-    fold_seed: int
+    fold_seeds: tuple[int, ...]  # a split of the images each: several are a repeated cross-validation
     seeds: tuple[int, ...]
     best: int = 0  # so many factors of the screening; 0: all there are
 
-    def places(self) -> list[tuple[int, int]]:
-        """(fold, seed) in the order of training: a seed on all folds, then the next."""
-        return [(fold, seed) for seed in self.seeds for fold in self.hold_out]
+    @property
+    def fold_seed(self) -> int:
+        """Of the first split."""
+        return self.fold_seeds[0]
+
+    def splits(self) -> list[tuple[int, int]]:
+        """(fold_seed, fold) of every set of images that is held out."""
+        return [(fold_seed, fold) for fold_seed in self.fold_seeds for fold in self.hold_out]
+
+    def places(self) -> list[Place]:
+        """In the order of training: a seed on all folds, then the next; a split after the other."""
+        order = itertools.product(self.fold_seeds, self.seeds, self.hold_out)
+        return [Place(fold_seed, fold, seed) for fold_seed, seed, fold in order]
 
 
 @dataclass(frozen=True)
@@ -208,7 +227,8 @@ def _length(given: LengthTable | ConfirmTable, where: str) -> Length:
 def _screening(file: StudyTables, where: str) -> Stage:
     length = _length(file.length, f"{where}: [length]")
     held = _hold_out(file.hold_out, file.folds, f"{where}: hold_out")
-    return Stage("screen", length, file.folds, held, file.fold_seed, _distinct(file.seeds, f"{where}: seeds"))
+    splits = _splits(file, f"{where}: ", FOLD_SEED)
+    return Stage("screen", length, file.folds, held, splits, _distinct(file.seeds, f"{where}: seeds"))
 
 
 def _confirmation(given: ConfirmTable, screen: Stage, where: str) -> Stage:
@@ -220,14 +240,24 @@ def _confirmation(given: ConfirmTable, screen: Stage, where: str) -> Stage:
             "what was chosen by its luck has to prove itself"
         )
     held = _hold_out(given.hold_out, screen.folds, f"{where}: confirm.hold_out")
-    fold_seed = (screen.fold_seed + 1) % 2**32 if given.fold_seed is None else given.fold_seed
-    if fold_seed == screen.fold_seed and set(held) & set(screen.hold_out):
+    splits = _splits(given, f"{where}: confirm.", (max(screen.fold_seeds) + 1) % 2**32)
+    again = sorted(set(splits) & set(screen.fold_seeds))
+    if again and set(held) & set(screen.hold_out):
         raise ConfigError(
-            f"{where}: confirm.fold_seed = {fold_seed} holds out folds of the screening again: the choice would be "
+            f"{where}: confirm.fold_seed = {again[0]} holds out folds of the screening again: the choice would be "
             "scored on what it was made on; give another fold_seed, or folds in confirm.hold_out that screening has not"
         )
     length = _length(given, f"{where}: [confirm]")
-    return Stage("confirm", length, screen.folds, held, fold_seed, seeds, given.best)
+    return Stage("confirm", length, screen.folds, held, splits, seeds, given.best)
+
+
+def _splits(given: StudyTables | ConfirmTable, where: str, otherwise: int) -> tuple[int, ...]:
+    """The seeds of the folds: one, or several of a repeated cross-validation."""
+    if given.fold_seeds is None:
+        return (otherwise if given.fold_seed is None else given.fold_seed,)
+    if given.fold_seed is not None:
+        raise ConfigError(f"{where}fold_seed and fold_seeds say the same thing: give one of them")
+    return _distinct(given.fold_seeds, f"{where}fold_seeds")
 
 
 def _hold_out(given: list[int] | None, folds: int, where: str) -> tuple[int, ...]:

@@ -39,6 +39,7 @@ class ConfirmTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     seeds: list[Seed]
     hold_out: list[int] | None = None
     fold_seed: Seed | None = None
+    fold_seeds: list[Seed] | None = None
     steps: Count | None = None
     epochs: Count | None = None
     minutes: Minutes | None = None
@@ -52,7 +53,8 @@ class StudyTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     title: str = ""
     folds: Annotated[int, Meta(ge=2)] = 5
     hold_out: list[int] | None = None
-    fold_seed: Seed = 43
+    fold_seed: Seed | None = None
+    fold_seeds: list[Seed] | None = None
     seeds: list[Seed] = msgspec.field(default_factory=lambda: [0])
     group: str = ""
     baseline: BaselineTable = BaselineTable()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..imagery.splits import groups_of
-from .ledger import Ledger
+from .ledger import Ledger, Split
 from .records import METRICS, RunRecord
 from .study import Stage, Study, Variant
 
@@ -26,7 +26,8 @@ Intervals = dict[tuple[object, ...], dict[str, float | None]]  # by what they ar
 METHOD = (
     "Scores are pooled over the held-out images of a fold, with the final weights and the recipe's threshold: no "
     "epoch and no threshold is chosen on what is scored. Differences to the baseline are paired by fold and seed and "
-    "averaged over the seeds. Interval and p: corrected resampled t over the folds (Nadeau and Bengio 2003), p after "
+    "averaged over the seeds. Interval and p: corrected resampled t over the folds, of all splits of the images where "
+    "there are several (Nadeau and Bengio 2003, Bouckaert and Frank 2004), p after "
     "Holm's correction over all factors of the study, those that a screening left behind too; beside it a bootstrap "
     "interval over the held-out images."
 )
@@ -59,6 +60,7 @@ def tables_of(
         "dataset": {"name": dataset.root.name, "pairs": len(dataset), "classes": list(dataset.classes)},
         "metric": study.metric,
         "fold_seed": study.screen.fold_seed,
+        "fold_seeds": list(study.screen.fold_seeds),
         "group": study.group,
         "method": METHOD,
         "command": command,
@@ -106,6 +108,7 @@ def _stage(
         "folds": stage.folds,
         "held_out_folds": list(stage.hold_out),
         "fold_seed": stage.fold_seed,
+        "fold_seeds": list(stage.fold_seeds),
         "seeds": list(stage.seeds),
         "length": str(stage.length),
         "baseline": {
@@ -170,6 +173,7 @@ def _about(factor: Variant, stage: Stage, ledger: Ledger, base: Sequence[RunReco
         "name": factor.name,
         "set": list(factor.settings),
         "folds": [],
+        "fold_seeds": [],
         "per_fold": [],
         **dict.fromkeys(("mean", "low", "high", "p", "p_holm", "bootstrap", "verdict", "more_runs", "t")),
         "scores": {},
@@ -192,7 +196,14 @@ def _compare(
         change = plain.fmean(paired_differences(ours, theirs, name).values())
         scores[name] = {"mean": plain.fmean(_by_fold(ours, name).values()), "difference": change}
     values = list(by_fold.values())
-    found = {"folds": list(by_fold), "per_fold": values, "mean": plain.fmean(values), "scores": scores}
+    splits = sorted({(record.fold_seed, record.fold) for record in ours})
+    found = {
+        "folds": [fold for _, fold in splits],
+        "fold_seeds": [fold_seed for fold_seed, _ in splits],
+        "per_fold": values,
+        "mean": plain.fmean(values),
+        "scores": scores,
+    }
     if len(values) < 2:
         return found
     n_train, n_test = mean_sizes(ours)
@@ -230,12 +241,12 @@ def _common(ours: Sequence[RunRecord], base: Sequence[RunRecord]) -> tuple[list[
     return both, [at[record.place] for record in both]
 
 
-def _by_fold(records: Sequence[RunRecord], metric: str) -> dict[int, float]:
-    """The score of each fold, averaged over its seeds."""
-    found: dict[int, list[float]] = {}
+def _by_fold(records: Sequence[RunRecord], metric: str) -> dict[Split, float]:
+    """The score of each fold of each split, averaged over its seeds."""
+    found: dict[Split, list[float]] = {}
     for record in records:
-        found.setdefault(record.fold, []).append(record.score(metric))
-    return {fold: plain.fmean(scores) for fold, scores in sorted(found.items())}
+        found.setdefault((record.fold_seed, record.fold), []).append(record.score(metric))
+    return {split: plain.fmean(scores) for split, scores in sorted(found.items())}
 
 
 def _count(variant: Variant, stage: Stage, ledger: Ledger) -> dict[str, Any]:
