@@ -20,7 +20,8 @@ from roadseg.imagery.area import limit, read_area
 from roadseg.imagery.crs import transform_points
 from roadseg.imagery.opening import open_source
 from roadseg.imagery.sources import Picture, Placing, Source, surely_empty
-from roadseg.imagery.vector_files import Features, write_features
+from roadseg.imagery.vector_files import Features
+from roadseg.imagery.vector_writing import write_features
 from roadseg.imagery.whole import HeldPicture
 
 UTM = "EPSG:32611"

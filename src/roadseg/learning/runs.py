@@ -116,8 +116,9 @@ def unpack_info(stored: dict[str, Any], path: Path, digest: str) -> ModelInfo:
 
 
 def find_model(place: Path | str) -> Path:
-    """The model file that a user means: a run folder, a file (`.keras`, or an exported `.onnx` or `.xml`), or the name of
-    a model in the package.
+    """The model file that a user means by a run folder, a file or the name of a model in the package.
+
+    A file is `.keras`, or an exported `.onnx` or `.xml`.
 
     What is on the disk comes before what the package has: a run called `roads` is meant by its name.
 

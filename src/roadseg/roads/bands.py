@@ -247,7 +247,8 @@ def grid_of(path: Path) -> tuple[Grid, int, int]:
     Raises:
         ImageError: missing or unreadable.
     """
-    from ..imagery.raster import TIFF_STARTS, read_header
+    from ..imagery.formats import TIFF_STARTS
+    from ..imagery.raster import read_header
 
     header = read_header(path)
     with path.open("rb") as file:

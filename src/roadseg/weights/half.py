@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..files import write_aside
-from ..learning.runs import INFO_KEY, ModelInfo, stored_info
+from ..learning.runs import INFO_KEY, ModelInfo, pack_info
 
 __all__ = ["write_half"]
 
@@ -62,7 +62,7 @@ def write_half(source: Path, target: Path, info: ModelInfo | None = None) -> flo
         old.visititems(copy)
     members[WEIGHTS] = packed.getvalue()
     if info is not None:
-        members[METADATA] = json.dumps({**json.loads(members[METADATA]), INFO_KEY: stored_info(info)}).encode()
+        members[METADATA] = json.dumps({**json.loads(members[METADATA]), INFO_KEY: pack_info(info)}).encode()
     with write_aside(target) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=PACKED) as out:
         for name, data in members.items():
             # A fixed date: the same weights give the same file, and the same hash.
