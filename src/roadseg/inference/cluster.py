@@ -184,8 +184,10 @@ def _backend(plan: Plan) -> str:
 def _await_end(client: Any, call: str) -> None:
     """Until no worker computes for this call any more: what it wrote later could be in a new prediction's way."""
     until = time.monotonic() + PATIENCE_S
+    quiet = 0
     with contextlib.suppress(Exception):  # the cluster may be gone
-        while time.monotonic() < until and any(client.run(_works_for, call).values()):
+        while time.monotonic() < until and quiet < 2:  # one that was about to begin is seen the second time
+            quiet = 0 if any(client.run(_works_for, call).values()) else quiet + 1
             time.sleep(POLL_S)
 
 
@@ -217,10 +219,12 @@ def _predict_there(
 
     from .strips import predict_strips
 
-    worker = get_worker()
+    worker, stop = get_worker(), stop_sign()
     parts = FolderParts(Path(folder))
     try:
         with _working(call):
+            if stop():
+                return "stopped", ""
             plan = _plan(folder, key)
             if backend and "KERAS_BACKEND" not in os.environ:
                 os.environ.update(thread_variables(threads), KERAS_BACKEND=backend)
@@ -230,7 +234,7 @@ def _predict_there(
                     numbers,
                     run,
                     parts,
-                    stop=stop_sign(),
+                    stop=stop,
                     progress=lambda pixels: worker.log_event(call, (task, pixels)),
                 )
     except KeyboardInterrupt:  # its own answer to the stop sign; to Dask it would mean the end of the worker
