@@ -3,10 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import TINY, call, files_in, scenes
+from helpers import TINIEST, call, files_in, scenes
 
 import roadseg.studies.ablate as ablation
 from roadseg.config import save_config
@@ -430,15 +431,20 @@ def test_a_dry_run_writes_nothing_and_checks_everything(dataset, tmp_path, capsy
     assert answer.code == 2 and "not a study" in answer.err
 
 
-def test_what_keras_alone_knows_is_found_before_the_first_training(dataset, tmp_path):
+def test_what_keras_alone_knows_is_found_before_the_first_training(dataset, tmp_path, monkeypatch):
+    def here(command, *, input, **_):  # what the other process does, in this one: starting one takes seconds
+        return SimpleNamespace(stdout=json.dumps(rehearsal._build_all(json.loads(input))), stderr="", returncode=0)
+
+    monkeypatch.setattr(rehearsal, "subprocess", SimpleNamespace(run=here))
     wrong = study_file(tmp_path, **{"activation=tanh": "activation=tahn"})
     with pytest.raises(ConfigError, match=r"factor 'worse': network.activation = 'tahn'.*tanh"):
         rehearsal.rehearse(read_study(wrong))
 
 
 @pytest.mark.slow
-def test_a_tiny_ablation_from_beginning_to_end(dataset, tmp_path, capsys):
-    tiny = ", ".join(f'"{setting}"' for setting in TINY)
+def test_a_tiny_ablation_from_beginning_to_end(dataset, tmp_path, capsys, monkeypatch):
+    """A factor is rehearsed and trained for real; the baseline is there already, which saves a training here."""
+    tiny = ", ".join(f'"{setting}"' for setting in TINIEST)
     text = f"""metric = "pixel_iou"
 folds = 2
 hold_out = [1]
@@ -451,9 +457,14 @@ elu = "network.activation=elu"
 """
     study, out = tmp_path / "tiny.toml", tmp_path / "out"
     study.write_text(text, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "run_jobs", StandIn())
+        patch.setattr(rehearsal, "rehearse", lambda *_: None)
+        ablation.ablate(dataset, study, out, only=["baseline"])
     answer = call(capsys, "ablate", dataset, study, "--out", out)
     assert answer.code == 0, answer.err
-    assert "elu" in answer.out and not (out / "work").exists() and (out / "report.html").is_file()
+    assert "2 runs, 1 to train" in answer.out and "elu, fold 1, seed 0: trained in" in answer.out
+    assert not (out / "work").exists() and (out / "report.html").is_file()
     row = factor(stage_of(out), "elu")
     assert (row["finished"], row["set"]) == (1, ["network.activation=elu"]) and row["cost"]["parameters"] > 0
     ours, theirs = (read_records([out / "runs" / slug / "fold1_seed0.json"])[0] for slug in ("elu", "baseline"))

@@ -225,7 +225,7 @@ def test_a_wrong_key_in_a_file_is_named_with_the_file(tmp_path: Path, dataset: P
 
 
 def test_too_few_minutes_say_what_a_step_takes(tmp_path: Path, dataset: Path, capsys: Capture) -> None:
-    words = ["train", dataset, "--out", tmp_path / "run", "--minutes", 0.001, *tiny("network.depth=1")]
+    words = ["train", dataset, "--out", tmp_path / "run", "--minutes", 0.001, *tiny()]
     refuse(capsys, tmp_path, *words, parts=("--minutes 0.001 is too short", "give more minutes"))
 
 

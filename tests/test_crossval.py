@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import blobs, call, files_in, scenes, tiny, tiny_config
+from helpers import TINIEST, blobs, call, files_in, scenes, tiny, tiny_config
 
 import roadseg
+from roadseg.config import read_config
 from roadseg.errors import ConfigError, DataError, RunError
 from roadseg.studies import crossval as crossval_module
 from roadseg.studies import out_of_fold
 from roadseg.studies.asked import check_jobs, state_of, write_asked
 from roadseg.studies.crossval import CrossValidation, describe_crossval
+from roadseg.studies.crossval_plan import plan_crossval
 from roadseg.studies.jobs import Job, Outcome
 from roadseg.studies.out_of_fold import read_map
 
@@ -49,7 +51,7 @@ def write_run(job: Job) -> None:
     model, rng = _networks[key], np.random.default_rng([config.train.seed, *job.fold])
     model.set_weights([w * rng.uniform(0.5, 1.5, w.shape) + rng.normal(0, 0.03, w.shape) for w in model.get_weights()])
     info = ModelInfo(classes=data.classes, multiple=config.network.multiple, trained_on=tuple(s.hash for s in train))
-    results = Evaluator(model, info, config.predict, None)(val)
+    results = [result.scored for result in Evaluator(model, info, config.predict, None)(val)]
     folder = RunFolder.create(job.out)
     sides = {"train": prepared.split.train, "val": prepared.split.val}
     folder.write_split({name: [data.entry(k) for k in part] for name, part in sides.items()})
@@ -290,7 +292,7 @@ def test_several_classes_have_maps_of_each_and_no_threshold(
 ) -> None:
     monkeypatch.setattr(crossval_module, "run_jobs", makes_runs([]))
     data = blobs(tmp_path / "data", 4, (32, 32), classes=3)
-    config = tiny_config("network.depth=1", "train.steps=2", "train.steps_per_epoch=2")
+    config = tiny_config("train.steps=2", "train.steps_per_epoch=2")
     found = roadseg.crossval(data, tmp_path / "cv", config, folds=2)
     levels = read_map(tmp_path / "cv" / "out_of_fold" / "site0_00.tif")
     assert levels.shape == (32, 32, 3)
@@ -351,19 +353,26 @@ def test_a_folder_of_something_else_is_left_alone(dataset: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_two_folds_are_trained_by_the_command(tmp_path: Path, capsys: Capture) -> None:
-    """In processes of their own, as users have it."""
+def test_folds_are_trained_by_the_command(tmp_path: Path, capsys: Capture) -> None:
+    """In a process of its own, as users have it; the first one is there already, which saves a training here."""
     data = scenes(tmp_path / "town", 4, 48)
-    answer = call(capsys, "crossval", data, "--out", tmp_path / "cv", "--folds", 2, "--epochs", 1, *tiny())
+    words = ("crossval", data, "--out", tmp_path / "cv", "--folds", 2, "--epochs", 1)
+    sets = [word for setting in TINIEST for word in ("--set", setting)]
+    first = plan_crossval(data, tmp_path / "cv", read_config({}, TINIEST), folds=2, epochs=1).jobs[0].absolute()
+    first.out.parent.mkdir()
+    write_asked(first)
+    write_run(first)
+    answer = call(capsys, *words, *sets)
     assert answer.code == 0, answer.err
-    assert "fold 1: trained in" in answer.out and "mean ± sd" in answer.out and "gain over 0.5" in answer.out
+    assert "fold 0: kept" in answer.out and "fold 1: trained in" in answer.out
+    assert "mean ± sd" in answer.out and "gain over 0.5" in answer.out
     content = json.loads((tmp_path / "cv" / "crossval.json").read_text())
     for fold in (0, 1):
         metrics = json.loads((tmp_path / "cv" / f"fold_{fold}" / "metrics.json").read_text())
         assert content["scores"]["single"]["per_fold"][fold]["pixel_f1"] == pytest.approx(metrics["pixel_f1"], abs=2e-6)
-    again = call(capsys, "crossval", data, "--out", tmp_path / "cv", "--folds", 2, "--epochs", 1, *tiny(), "--json")
+    again = call(capsys, *words, *sets, "--json")
     assert again.code == 0 and json.loads(again.out)["scores"] == content["scores"]
-    changed = call(capsys, "crossval", data, "--out", tmp_path / "cv", "--folds", 2, "--epochs", 2, *tiny())
+    changed = call(capsys, *words[:-1], 2, *sets)
     assert changed.code == 2 and "train.epochs = 1 there, 2 now" in changed.err
 
 

@@ -20,7 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "SCENES", 4)
     monkeypatch.setattr(demo, "UNSEEN", 2)
     monkeypatch.setattr(scenes, "write_scenes", partial(scenes.write_scenes, size=64))
-    monkeypatch.setattr(api, "Config", partial(tiny_config, "network.depth=1"))
+    monkeypatch.setattr(api, "Config", tiny_config)
     monkeypatch.setattr(trainer.Plan, "of", lambda steps, coverage: made(min(steps, coverage), coverage))
 
 

@@ -51,7 +51,7 @@ sys.modules["roadseg.learning.trainer"].Trainer = Noting
 
 
 def train(name, devices, *more, epochs=2):
-    config = tiny_config("network.depth=1", "train.batch=4", "network.dropout=0.2", *more)
+    config = tiny_config("train.batch=4", "network.dropout=0.2", *more)
     roadseg.train(data, root / name, config, epochs=epochs, devices=devices, fold=(0, 3))
     said["after"].append(keras.distribution.distribution() is None)
 

@@ -126,7 +126,7 @@ def test_a_dataset_of_other_classes_or_bands_is_refused(shared: Shared, tmp_path
 
 def test_a_model_of_several_classes_scores_each_and_refuses_roads(tmp_path: Path, capsys: Capture) -> None:
     dataset = blobs(tmp_path / "data", classes=3)
-    train(capsys, dataset, tmp_path / "run", *tiny("network.depth=1"))
+    train(capsys, dataset, tmp_path / "run", *tiny())
     answer = call(capsys, "evaluate", tmp_path / "run", dataset)
     assert answer.code == 0 and "IoU class 0" in answer.out and "patch" not in answer.out
     roads = call(capsys, "evaluate", tmp_path / "run", scenes(tmp_path / "roads", 2))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import scenes, tiny_config
+from helpers import TINIEST, scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import COMMAND, epoch, finish, plan, starts, wait_for
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, list[Outcome
     """A failing and a good job done for real: the good one, the outcomes, those of `on_done`."""
     folder = tmp_path_factory.mktemp("jobs")
     data = scenes(folder / "data", 4)
-    config = tiny_config("train.epochs=1", "train.seed=3")
+    config = read_config({}, (*TINIEST, "train.epochs=1", "train.seed=3"))
     good = Job("fold 0", folder / "fold_0", data, config, (0, 2), fold_seed=7)
     bad = replace(good, name="fold 8", out=folder / "fold_8", fold=(8, 9))  # of four images
     seen: list[Outcome] = []

@@ -120,7 +120,7 @@ def test_the_model_carries_what_prediction_needs(shared: Shared) -> None:
     _, run = shared
     info = read_info(run / "model.keras")
     split = json.loads((run / "split.json").read_text())
-    assert info.classes == ("background", "road") and info.bands == 3 and info.multiple == 8  # two poolings and a stem
+    assert info.classes == ("background", "road") and info.bands == 3 and info.multiple == 4  # a pooling and a stem
     assert (info.threshold, info.patch_threshold, info.ground_resolution_m) == (0.5, 0.25, 0.3)
     assert list(info.trained_on) == [item["hash"] for item in split["train"]]
 

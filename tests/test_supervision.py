@@ -9,7 +9,11 @@ from roadseg.learning import callbacks
 from roadseg.learning.runs import load_model
 
 SETTINGS = tiny(
-    "network.deep_supervision=0.5", "network.stem=none", "network.normalization=weight", "loss=boundary_bce"
+    "network.depth=2",
+    "network.deep_supervision=0.5",
+    "network.stem=none",
+    "network.normalization=weight",
+    "loss=boundary_bce",
 )
 
 
