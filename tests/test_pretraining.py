@@ -21,7 +21,7 @@ from roadseg.pretraining.measures import measures_study
 from roadseg.pretraining.mend import doubted, mend
 from roadseg.pretraining.recipe import MEASURES, Mend, Recipe, load_recipe
 from roadseg.pretraining.robustness import CURVES, measure_robustness, robustness_page
-from roadseg.pretraining.scoring import choose_threshold, held_out
+from roadseg.pretraining.scoring import HeldOut, choose_threshold, held_out, voting
 from roadseg.pretraining.training import Clock, train
 from roadseg.studies.calibration import Histogram, to_levels
 
@@ -444,3 +444,10 @@ def test_measures_are_compared_on_the_same_images(data, recipe, tmp_path):
     )
     assert told is not None and len(told["rows"]) == 3
     assert all(set(row) == {"near", "far"} for row in told["rows"].values())
+
+
+def test_a_set_with_few_held_out_images_has_no_say_in_the_threshold(data, recipe):
+    parts, _, _ = held_out(data, recipe)
+    many = HeldOut("many", 1.0, parts[0].samples * 3)
+    assert voting([*parts, many]) == ["many"]
+    assert voting(parts) == ["near", "far"]  # none has many

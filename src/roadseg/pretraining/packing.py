@@ -20,7 +20,7 @@ from ..weights.graph import pack_graph
 from ..weights.half import write_half
 from .gather import Entry, Gathered
 from .recipe import Recipe
-from .scoring import answer, calibration, choose_threshold, held_out, histograms, score_sets
+from .scoring import answer, calibration, choose_threshold, held_out, histograms, score_sets, voting
 
 __all__ = ["EXTRAS", "Packed", "data_table", "differences", "install", "pack", "refresh_card"]
 
@@ -72,7 +72,9 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
         draft = Path(place) / f"{recipe.name}.keras"
         rounding = write_half(source, draft, info)
         answers = answer(load_predictor(draft, engine="keras"), parts)
-    threshold = choose_threshold(histograms(parts, answers))
+    voters = voting(parts)
+    counts = {name: found for name, found in histograms(parts, answers).items() if name in voters}
+    threshold = {**choose_threshold(counts), "sets": voters}
     info = dataclasses.replace(info, threshold=threshold["threshold"])
     write_half(source, files.model, info)
     size = files.model.stat().st_size / MB
@@ -91,7 +93,7 @@ def pack(recipe: Recipe, data: Path, gathered: Gathered, run: Path, out: Path, u
         "ground_resolution_m": recipe.ground_resolution_m,
         "threshold": threshold,
         "scores": score_sets(parts, answers, info.threshold, info.patch_threshold),
-        "calibration": calibration(histograms(parts, answers)),
+        "calibration": calibration(counts),
         "half_precision": {
             "largest_rounding": float(f"{rounding:.2g}"),
             "change": {name: {k: round(after[name][k] - before[name][k], 5) for k in TOLD} for name in before},

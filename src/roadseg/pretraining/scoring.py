@@ -35,10 +35,12 @@ __all__ = [
     "histograms",
     "score_one",
     "score_sets",
+    "voting",
 ]
 
 ROUNDED = 4
 WORST = 3  # images a set
+FEWEST = 5  # held-out images of a set that has a say in the threshold
 Answers = dict[str, list[NDArray[np.float32]]]  # by set: (H, W, 1) of each image
 
 
@@ -128,6 +130,12 @@ def score_sets(
 def score_one(sample: Sample, p: NDArray[np.float32], threshold: float, patch_threshold: float = 0.25) -> Scores:
     """Scores of one image's probabilities (H, W, 1)."""
     return score_image(sample.mask, labels_of(p, threshold), 2, patch_threshold, sample.valid)
+
+
+def voting(parts: Sequence[HeldOut]) -> list[str]:
+    """Names of the sets that threshold and calibration are of: those with enough held-out images to say something."""
+    many = [part.name for part in parts if len(part.samples) >= FEWEST]
+    return many or [part.name for part in parts]
 
 
 def choose_threshold(counts: Mapping[str, Histogram]) -> dict[str, Any]:

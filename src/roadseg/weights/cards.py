@@ -26,16 +26,17 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "## Scores on images that it never learnt from",
         "Whole places of each set are held out by name. Their own labels are the truth, with whatever they lack.",
         _scores(card),
-        f"Mean of the sets' IoU {threshold['mean_iou']:.3f} at this threshold, {threshold['mean_iou_at_half']:.3f} at "
-        f"0.5; with each set's threshold chosen on the others {threshold['nested_mean_iou']:.3f}.",
+        f"Mean IoU of {', '.join(threshold['sets'])} (sets with few held-out images have no say) "
+        f"{threshold['mean_iou']:.3f} at this threshold, {threshold['mean_iou_at_half']:.3f} at 0.5; with each set's "
+        f"threshold chosen on the others {threshold['nested_mean_iou']:.3f}.",
         "## Data",
         _data(card["data"]),
         f"Hash of the list of images, masks and held-out names: `{card['data']['hash']}`.",
         "## Training",
         _training(training, card["measures"]),
         "## Calibration",
-        f"Expected calibration error {card['calibration']['calibration_error']:.4f} (every set counts alike), best "
-        f"temperature {card['calibration']['temperature']:g}.",
+        f"Expected calibration error {card['calibration']['calibration_error']:.4f} (of the same sets, each counting "
+        f"alike), best temperature {card['calibration']['temperature']:g}.",
         _reliability(card["calibration"]["reliability"]),
         "## Half precision",
         _half(card["half_precision"]),
