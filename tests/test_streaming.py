@@ -17,9 +17,10 @@ from roadseg.inference import plan
 from roadseg.inference import tiff as tiff_module
 from roadseg.inference.engine import with_tta
 from roadseg.inference.estimate import estimate
-from roadseg.inference.outputs import Wanted, plan_outputs, predict_files
+from roadseg.inference.outputs import Wanted, plan_outputs, predict_files, run_jobs
 from roadseg.inference.parts import FolderParts
 from roadseg.inference.png import PngWriter
+from roadseg.inference.strips import never, predict_strip
 from roadseg.inference.tiling import Grid
 
 
@@ -387,6 +388,36 @@ def test_finished_images_of_a_folder_are_not_predicted_again(tmp_path):
     assert len(calls) == 5
     go(tmp_path / "in", tmp_path / "out", predictor(run))
     assert len(calls) == 8  # without --resume all is begun anew
+
+
+def elsewhere(plan, parts, numbers, advance):
+    """What a cluster does, one strip after the other."""
+    for number in numbers:
+        predict_strip(plan, number, smooth, parts)
+        advance(plan.pixels(number))
+
+
+def spread_out(source, out, stop=never, **wanted):
+    asked = Wanted(**wanted)
+    jobs = plan_outputs([source], out, wanted=asked)
+    return run_jobs(predictor(), jobs, out, wanted=asked, stop=stop, spread=elsewhere)
+
+
+def test_what_is_computed_elsewhere_stops_when_it_is_asked_to_and_goes_on(tmp_path):
+    raster(tmp_path / "x.tif", 900, 200)
+    go(tmp_path / "x.tif", tmp_path / "one")
+    with pytest.raises(KeyboardInterrupt, match=r"kept in .*--resume goes on"):
+        spread_out(tmp_path / "x.tif", tmp_path / "out", stop=lambda: True)
+    assert not (tmp_path / "out" / "x.tif").exists()
+    spread_out(tmp_path / "x.tif", tmp_path / "out", resume=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+def test_images_too_small_to_be_shared_out_are_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SMALL", 10**9)
+    raster(tmp_path / "x.tif", 300, 200)
+    with pytest.warns(RoadsegWarning, match="no image is large enough"):
+        spread_out(tmp_path / "x.tif", tmp_path / "out")
 
 
 def test_the_step_says_how_fast_and_how_long(tmp_path):

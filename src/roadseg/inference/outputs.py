@@ -155,6 +155,13 @@ def run_jobs(
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(work.interrupted(job, str(error))) from None
     seconds = time.perf_counter() - began
+    if spread is not None and all(plan.small for plan in work.plans.values()):
+        warnings.warn(
+            "no image is large enough to be shared out: this process has predicted all of them; --mosaic NAME makes "
+            "one raster of the files of one survey",
+            RoadsegWarning,
+            stacklevel=2,
+        )
     write_json(out / RECORD, _record(work, seconds))
     work.journal.close()
     if work.failed:
@@ -224,7 +231,7 @@ class _Work:
 
         try:
             if self.spread is not None and isinstance(parts, FolderParts):
-                self.spread(plan, parts, numbers, advance)
+                self.spread(plan, parts, numbers, self._stoppable(advance))
             else:
                 run = with_views(self.predictor.bare_for(plan), plan)
                 self.network_pixels += predict_strips(plan, numbers, run, parts, stop=self.stop, progress=advance)
@@ -239,6 +246,16 @@ class _Work:
         self.seconds[job.source] = time.perf_counter() - began
         self.journal.add(plan)
         parts.remove()
+
+    def _stoppable(self, advance: Callable[[int], None]) -> Callable[[int], None]:
+        """`advance` for work that is done elsewhere: what it raises ends that."""
+
+        def advance_or_stop(pixels: int) -> None:
+            advance(pixels)
+            if self.stop():
+                raise KeyboardInterrupt
+
+        return advance_or_stop
 
     def _advance(self, number: int, job: Job, began: float, pixels: int, *, kept: bool = False) -> None:
         self.done += pixels
@@ -284,6 +301,7 @@ def _record(work: _Work, seconds: float) -> dict[str, Any]:
             "window": config.window,
             "overlap": config.overlap,
             "batch": config.batch,
+            **{key: getattr(work.spread, key) for key in ("workers", "threads") if hasattr(work.spread, key)},
         },
         "versions": versions(),
         "seconds": round(seconds, 3),
