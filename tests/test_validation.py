@@ -7,8 +7,8 @@ import pytest
 
 from roadseg.imagery.dataset import Sample
 from roadseg.learning.losses import BoundaryCrossentropy, Crossentropy, SoftDice, Sum
-from roadseg.learning.validation import overlay_names, picture_of, validate
-from roadseg.reports.overlays import COLOURS
+from roadseg.learning.validation import picture_of, validate
+from roadseg.reports.overlays import COLOURS, overlay_names
 
 
 def sample_of(mask: np.ndarray) -> Sample:

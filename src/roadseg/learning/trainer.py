@@ -321,9 +321,10 @@ class Trainer:
 
     def finish(self, complete: bool) -> dict[str, Any]:
         """Write model.keras (averaged weights, float32, plain Keras), validation pictures and metrics.json."""
+        from ..reports.overlays import overlay_names
         from .optimizers import averaged_weights
         from .record import run_record
-        from .validation import Scored, overlay_names, write_pictures
+        from .validation import Scored, write_pictures
 
         # After `fit` Keras itself leaves the averages in the model; after an interruption they are in the optimiser.
         final = self._evaluator("float32")

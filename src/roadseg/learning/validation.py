@@ -13,7 +13,7 @@ from ..imagery.dataset import Sample
 from ..imagery.described import IGNORED
 from ..scores import Scores, score_image
 
-__all__ = ["Scored", "Validated", "labels_of", "overlay_names", "picture_of", "validate", "write_pictures"]
+__all__ = ["Scored", "Validated", "labels_of", "picture_of", "validate", "write_pictures"]
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,6 @@ def picture_of(result: Validated) -> NDArray[np.uint8]:
         return overlay(result.sample.image, p[..., 0], truth)
     judged = np.where(truth == IGNORED, np.uint8(IGNORED), np.uint8(1))
     return overlay(result.sample.image, (p.argmax(-1) == truth).astype(np.float32), judged)
-
-
-def overlay_names(stems: Iterable[str]) -> dict[str, str]:
-    """`NAME_overlay` of each image, or `NAME_overlay_2`, ... where another image is called so."""
-    taken, found = set(stems), {}
-    for stem in sorted(taken):
-        name, number = f"{stem}_overlay", 2
-        while name in taken:
-            name, number = f"{stem}_overlay_{number}", number + 1
-        taken.add(name)
-        found[stem] = name
-    return found
 
 
 def write_pictures(folder: Path, result: Validated, overlay: str) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..learning.validation import overlay_names
 from .curves import Axis, line_chart, swatch
-from .overlays import COLOURS, MEANINGS
+from .overlays import COLOURS, MEANINGS, overlay_names
 from .page import (
     changed_keys,
     figure,

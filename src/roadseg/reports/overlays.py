@@ -4,7 +4,7 @@ The colours are from the palette of Okabe and Ito (2008), which stays distinct u
 lightness too, so that a grey print is readable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import DataError
 
-__all__ = ["COLOURS", "contact_sheet", "display_rgb", "legend", "overlay", "probability_image"]
+__all__ = ["COLOURS", "contact_sheet", "display_rgb", "legend", "overlay", "overlay_names", "probability_image"]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "hit": (86, 180, 233),  # sky blue
@@ -207,3 +207,15 @@ def _fit(text: str, width: int) -> str:
     ):
         keep -= 1
     return shorter if keep > 1 else text[:1]
+
+
+def overlay_names(stems: Iterable[str]) -> dict[str, str]:
+    """`NAME_overlay` of each image, or `NAME_overlay_2`, ... where another image is called so."""
+    taken, found = set(stems), {}
+    for stem in sorted(taken):
+        name, number = f"{stem}_overlay", 2
+        while name in taken:
+            name, number = f"{stem}_overlay_{number}", number + 1
+        taken.add(name)
+        found[stem] = name
+    return found
