@@ -156,7 +156,14 @@ if __name__ == "__main__":
     variables = {**os.environ, "PYTHONPATH": str(SRC)}
     words = [sys.executable, str(folder / "script.py")]
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, start_new_session=True
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=variables,
+        start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and its children with it: not here, where it is what is tested.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()[1:]]

@@ -72,10 +72,12 @@ def vectorize(
     several rasters each road has a `source`; lines that go on in a neighbouring raster are not joined.
 
     Args:
-        rasters: image files, or folders of them; a folder that has `x_prob.tif` gives that and not `x.tif`.
+        rasters: image files, or folders of them; a folder that has `x_prob.tif` gives that and not `x.tif`,
+            and never the `x_unc.tif` beside it.
         out: `.gpkg`, `.geojson` or `.fgb`; None writes nothing.
         network: write the lines as nodes and edges, too: `.gpkg` or `.graphml`, see `roadseg.write_network`.
-        uncertainty: 8-bit uncertainty of a single raster.
+        uncertainty: 8-bit uncertainty of a single raster, e.g. `x_unc.tif` of a prediction: roads get it as a share of
+            the largest there is (0.2 is a standard deviation of 0.1).
         like: a GeoTIFF of the same size, for a single plain image.
 
     Raises:
@@ -134,7 +136,12 @@ def _sources(given: Sequence[Path | str]) -> list[Path]:
         images = list_images(place)
         if place.is_dir():
             names = {image.name for image in images}
-            images = [image for image in images if f"{image.stem}_prob{image.suffix}" not in names]
+            beside = {f"{image.stem}_unc{image.suffix}" for image in images}
+            images = [
+                image
+                for image in images
+                if f"{image.stem}_prob{image.suffix}" not in names and image.name not in beside
+            ]
         found += images
     if not found:
         raise DataError("no rasters: give masks or probabilities, or folders that hold some")
