@@ -558,7 +558,7 @@ def test_ctrl_c_while_predicting_leaves_whole_files_alone(tmp_path: Path, shared
     found = files_in(out)
     assert {"00.png", "01.png"} <= found and len(found) < 80
     assert [name for name in found if name.startswith(".")] == [".predict.journal"]  # what --resume goes on from
-    for name in found:
+    for name in found - {".predict.journal"}:
         with Image.open(out / name) as mask:
             assert np.asarray(mask).shape == (300, 300)
 
